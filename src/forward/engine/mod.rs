@@ -59,7 +59,7 @@ use super::schedule::{
 };
 use crate::buffer::Pool;
 use crate::client;
-use crate::config::forward::{Balance, Forward, HopProtocol, HopTls};
+use crate::config::forward::{Balance, Forward, HopProtocol, HopTls, NextHop};
 use crate::handoff::channel::{Consumer, Receiver, Sender};
 use crate::log::Log;
 use crate::metrics::ForwardMetrics;
@@ -148,7 +148,7 @@ pub(super) struct Engine<R> {
     /// The disk did not take a copy: nothing is begun before this.
     paused_until: Option<Instant>,
     /// Next hops that cannot be reached, as the log was told.
-    down: HashMap<String, Down>,
+    down: HashMap<NextHop, Down>,
     metrics: Arc<ForwardMetrics>,
     /// For the age of the oldest message.
     expiry_walk: ExpiryWalk,

@@ -1,11 +1,14 @@
 //! What became of each recipient of a message: told to the schedule, which says what comes next, and to the
 //! journal.
 
+use std::fmt::Write;
+
 use super::Engine;
 use super::connection::{Current, Failed, Use};
 use super::hand::{Kind, Pending, packed, seconds};
 use super::notices::{DELAYED_AT_ATTEMPT, Ended as EndedMessage, Tried};
 use crate::client::{End, Phase, RecipientResult};
+use crate::config::forward::Dsn;
 use crate::forward::keep::{Change, Place, Recipients, Wait, Why};
 use crate::forward::schedule::{self, Ended, Fate};
 use crate::metrics::ForwardResult;
@@ -26,6 +29,8 @@ const ENTRY_BYTES_MAX: usize = 256;
 impl<R: Ring> Engine<R> {
     /// A transaction is over: takes down what was said of each of its recipients.
     pub(super) fn note_results(&mut self, slot: usize) {
+        // The log and notices name the reply of those who have it, and nobody else does.
+        let names_acceptance = self.tells_messages || self.notices.dsn != Dsn::Off;
         let Some(one) = &mut self.connections[slot] else { return };
         one.outflow = None;
         let Some(current) = &mut one.current else { return };
@@ -34,7 +39,7 @@ impl<R: Ring> Engine<R> {
             match result {
                 RecipientResult::Accepted(reply) => {
                     current.sent.push(index);
-                    if current.accepted_by.is_empty() {
+                    if names_acceptance && current.accepted_by.is_empty() {
                         current.accepted_by = reply.to_string();
                     }
                 }
@@ -43,7 +48,9 @@ impl<R: Ring> Engine<R> {
                 }
                 RecipientResult::Temporary(reply) => {
                     current.deferred.push(index);
-                    current.deferred_by = reply.to_string();
+                    // Its room is used again for the next one.
+                    current.deferred_by.clear();
+                    let _ = write!(current.deferred_by, "{reply}");
                 }
                 RecipientResult::Untried => current.untried.push(index),
                 RecipientResult::Lost | RecipientResult::Unknown => current.lost.push(index),

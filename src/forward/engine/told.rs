@@ -30,7 +30,7 @@ impl<R: Ring> Engine<R> {
     /// What became of a message on a connection, and of whom it did not go to.
     pub(super) fn tell_delivered(&mut self, current: &Current, fate: Fate) {
         let stored = &current.message.envelope;
-        let destination = self.routes.name(current.delivery.destination).to_owned();
+        let destination = self.routes.name(current.delivery.destination);
         let took = self.now.saturating_duration_since(current.begun_at);
         let age = self.wall_clock.duration_since(stored.received_at).unwrap_or_default();
         let wall_clock = self.wall_clock;
@@ -99,13 +99,13 @@ impl<R: Ring> Engine<R> {
 
     /// A next hop does not take mail, for this reason: told until it is up.
     pub(super) fn tell_down(&mut self, destination: DestinationId, host: usize, how: Down, why: &str) {
-        let hop = self.routes.all()[usize::from(destination.0)].to[host].to_string();
-        if self.down.contains_key(&hop) {
+        let hop = &self.routes.all()[usize::from(destination.0)].to[host];
+        if self.down.contains_key(hop) {
             return;
         }
         let record = self.log.record(&events::NEXT_HOP_DOWN, self.wall_clock);
-        record.text("next_hop", hop.as_bytes()).text("why", why.as_bytes()).end();
-        self.down.insert(hop, how);
+        record.text("next_hop", hop.to_string().as_bytes()).text("why", why.as_bytes()).end();
+        self.down.insert(hop.clone(), how);
     }
 
     /// A next hop has begun a session, or has answered a message: told if it was down for want of that.
@@ -113,14 +113,14 @@ impl<R: Ring> Engine<R> {
         if self.down.is_empty() {
             return;
         }
-        let hop = self.routes.all()[usize::from(destination.0)].to[host].to_string();
+        let hop = &self.routes.all()[usize::from(destination.0)].to[host];
         // One that ends each session within a message begins each of them well: it is not up for that.
-        if self.down.get(&hop) == Some(&Down::WithinMessages) && since == Down::NoSession {
+        if self.down.get(hop) == Some(&Down::WithinMessages) && since == Down::NoSession {
             return;
         }
-        if self.down.remove(&hop).is_some() {
+        if self.down.remove(hop).is_some() {
             let record = self.log.record(&events::NEXT_HOP_UP, self.wall_clock);
-            record.text("next_hop", hop.as_bytes()).end();
+            record.text("next_hop", hop.to_string().as_bytes()).end();
         }
     }
 }
