@@ -25,12 +25,13 @@ impl text::Scrape for Forwarder {
 
 impl Samples<'_> {
     /// A value for each destination of which the engine has shown something.
-    fn each_destination(&mut self, scrape: &ForwardSnapshot, value: impl Fn(&DestinationShown) -> u64) {
-        for (destination, shown) in scrape.destinations() {
-            if let Some(shown) = shown {
-                self.add(&[("destination", &destination.name)], value(shown));
-            }
-        }
+    fn each_destination<V: std::fmt::Display>(
+        &mut self,
+        scrape: &ForwardSnapshot,
+        value: impl Fn(&DestinationShown) -> V,
+    ) {
+        let shown = scrape.destinations().filter_map(|(one, shown)| Some((&one.name, value(shown?))));
+        self.each("destination", shown);
     }
 }
 
@@ -47,12 +48,10 @@ metrics! { Forwarder:
     "forward_destination_stopped" Gauge ["destination"] "1 while an operator has each next hop of the destination suspended (`ringmx queue suspend`); its mail is meant to wait.",
         |s, to| to.each_destination(s, |shown| u64::from(shown.is_stopped()));
     "forward_oldest_seconds" Gauge ["destination"] "How old the oldest message is that waits for the destination or is on its way there, since it was received; 0 without one. What is held is not looked at. With more than 65,536 messages it may be late by a second for each as many.",
-        |s, to| for (destination, shown) in s.destinations() {
-            if let Some(shown) = shown {
-                let age = shown.oldest.map(|oldest| s.at.duration_since(oldest).unwrap_or_default());
-                to.add(&[("destination", &destination.name)], seconds(age.unwrap_or_default()));
-            }
-        };
+        |s, to| to.each_destination(s, |shown| {
+            let age = shown.oldest.map(|oldest| s.at.duration_since(oldest).unwrap_or_default());
+            seconds(age.unwrap_or_default())
+        });
     "forward_queue_messages" Gauge ["destination" "state"] "Messages that are known, one for each destination that they go to, by what they wait for: fresh (read and not tried yet), due (a retry that could go now), waiting (a retry, for its time), busy (on a connection), moving (being copied into later/), held (an operator). What was not read from the spool yet is not among them.",
         |s, to| for (destination, shown) in s.destinations() {
             for (state, count) in shown.into_iter().flat_map(|shown| &shown.queue) {
@@ -62,13 +61,11 @@ metrics! { Forwarder:
     "forward_connections_open" Gauge ["destination"] "Connections to the next hops of the destination, those that are being opened or closed among them.",
         |s, to| to.each_destination(s, DestinationShown::connections);
     "forward_queue_bytes" Gauge ["place"] "Octets of mail, by where it is: window (read from the spool, in memory; in pages of 4 KiB, once for each destination), later (the records of forward/later that somebody waits for) and dead (those of forward/dead).",
-        |s, to| for (place, bytes) in [
+        |s, to| to.each("place", [
             ("window", s.shown.window_bytes),
             ("later", s.later_bytes),
             ("dead", s.dead_bytes),
-        ] {
-            to.add(&[("place", &place)], bytes);
-        };
+        ]);
 
     // What became of mail.
     "forward_results_total" Counter ["destination" "result"] "Recipients, by what became of them: delivered, deferred (tried again; the same one counts each time), undeliverable (refused, or cannot be sent as it is), expired, held (the message lost its connection too often).",

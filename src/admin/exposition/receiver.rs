@@ -38,10 +38,8 @@ impl text::Scrape for Receiver {
 
 impl Samples<'_> {
     /// A value a shard.
-    fn each_shard(&mut self, scrape: &Scrape<'_>, value: fn(&ShardValues) -> u64) {
-        for (shard, values) in scrape.snapshot.shards.iter().enumerate() {
-            self.add(&[("shard", &shard)], value(values));
-        }
+    fn each_shard<V: fmt::Display>(&mut self, scrape: &Scrape<'_>, value: fn(&ShardValues) -> V) {
+        self.each("shard", scrape.snapshot.shards.iter().map(value).enumerate());
     }
 
     /// A histogram of all shards; besides one of each shard, where that is asked for.
@@ -69,14 +67,12 @@ metrics! { Receiver:
     "ready" Gauge [] "1 while mail is taken, as /readyz tells.",
         |s, to| to.add(&[], u8::from(s.snapshot.is_ready));
     "messages_total" Counter ["outcome"] "Messages whose mail data ended and that were handed to the sink, by outcome: stored (answered 250), try_again (4yz), refused (5yz), unknown (the client had gone, or was answered before the sink was).",
-        |s, to| for (outcome, count) in [
+        |s, to| to.each("outcome", [
             ("stored", s.total.messages),
             ("try_again", s.total.messages_try_again),
             ("refused", s.total.messages_refused),
             ("unknown", s.total.messages_unknown),
-        ] {
-            to.add(&[("outcome", &outcome)], count);
-        };
+        ]);
     "message_bytes_total" Counter [] "Octets of mail data in messages answered 250.",
         |s, to| to.add(&[], s.total.message_bytes);
     "message_size_bytes" Histogram [] "Octets of mail data of each message answered 250.",
@@ -119,9 +115,7 @@ metrics! { Receiver:
             to.add(&[("outcome", &"silent")], s.total.sessions_silent);
         };
     "commands_total" Counter ["verb"] "Command lines, by verb; other is what is no command.",
-        |s, to| for (verb, count) in s.total.tally.commands() {
-            to.add(&[("verb", &verb)], count);
-        };
+        |s, to| to.each("verb", s.total.tally.commands());
     "replies_total" Counter ["code" "enhanced"] "Replies said, by code and enhanced status code.",
         |s, to| for ((code, enhanced), count) in s.total.tally.replies() {
             to.add(&[("code", &code), ("enhanced", &enhanced)], count);
@@ -161,9 +155,7 @@ metrics! { Receiver:
     "blocks_used_bytes" Gauge ["shard"] "Octets of memory blocks that hold mail data.",
         |s, to| to.each_shard(s, |shard| shard.block_bytes_used);
     "back_pressure_seconds_total" Counter ["shard"] "Seconds in which clients were held back: no receive buffer was left, memory for mail data was nearly used up, or messages waited for a place with the sink.",
-        |s, to| for (shard, values) in s.snapshot.shards.iter().enumerate() {
-            to.add(&[("shard", &shard)], Unit::Microsecond.of(values.back_pressure_us));
-        };
+        |s, to| to.each_shard(s, |shard| Unit::Microsecond.of(shard.back_pressure_us));
     "put_off_total" Counter [] "Connections and transactions that were put off for want of room, which is kept for better clients.",
         |s, to| to.add(&[], s.total.put_off);
     "would_refuse_total" Counter [] "What would have been refused by what only warns, once a session and kind.",
@@ -183,7 +175,7 @@ metrics! { Receiver:
     "dns_questions_total" Counter ["shard"] "Questions that shards sent to the threads that ask the DNS. What a shard knows already is not asked.",
         |s, to| to.each_shard(s, |shard| shard.dns_questions);
     "dns_answers_total" Counter ["outcome"] "Answers to them: records, no_records (the name has none of the kind), no_name (there is no such name), server_failure (SERVFAIL, REFUSED), timed_out, unusable, overload (not asked: too many questions were out, or nobody answers).",
-        |s, to| for (outcome, count) in [
+        |s, to| to.each("outcome", [
             ("records", s.total.dns_answers_records),
             ("no_records", s.total.dns_answers_no_records),
             ("no_name", s.total.dns_answers_no_name),
@@ -191,9 +183,7 @@ metrics! { Receiver:
             ("timed_out", s.total.dns_answers_timed_out),
             ("unusable", s.total.dns_answers_unusable),
             ("overload", s.total.dns_answers_overload),
-        ] {
-            to.add(&[("outcome", &outcome)], count);
-        };
+        ]);
     "dns_answer_duration_seconds" Histogram [] "How long answers took to come home to their shard, those that its lookup thread knew among them.",
         |s, to| to.spread(s, None, &PHASES, |shard| &shard.dns_duration);
     "authentication_results_total" Counter ["method" "result"] "What was found of who vouches for messages: SPF and DMARC of each message, DKIM of each signature; `applied` is what became of messages. None without [auth].",
@@ -225,7 +215,7 @@ metrics! { Receiver:
             }
         };
     "tls_failures_total" Counter ["cause"] "TLS that failed, by cause; the log has the same words (tls_failed).",
-        |s, to| for (cause, count) in [
+        |s, to| to.each("cause", [
             ("not-tls", s.total.tls_failures_not_tls),
             ("nothing-in-common", s.total.tls_failures_nothing_in_common),
             ("protocol", s.total.tls_failures_protocol),
@@ -236,9 +226,7 @@ metrics! { Receiver:
             ("timed-out", s.total.tls_failures_timed_out),
             ("gone", s.total.tls_failures_gone),
             ("other", s.total.tls_failures_other),
-        ] {
-            to.add(&[("cause", &cause)], count);
-        };
+        ]);
     "tls_certificate_expiry_timestamp_seconds" Gauge ["name"] "When each certificate ends, by its file in the configuration.",
         |s, to| for certificate in &s.snapshot.certificates {
             to.add(&[("name", &certificate.name)], seconds_since_1970(certificate.not_after));

@@ -69,6 +69,17 @@ impl Samples<'_> {
         self.line("", labels, value);
     }
 
+    /// A value for each content of a label.
+    pub(super) fn each<L: fmt::Display, V: fmt::Display>(
+        &mut self,
+        label: &str,
+        values: impl IntoIterator<Item = (L, V)>,
+    ) {
+        for (content, value) in values {
+            self.add(&[(label, &content)], value);
+        }
+    }
+
     fn line(&mut self, suffix: &str, labels: &[(&str, &dyn fmt::Display)], value: impl fmt::Display) {
         // Writing to a String does not fail.
         let _ = write!(self.text, "{}{suffix}", self.name);

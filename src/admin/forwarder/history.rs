@@ -3,30 +3,16 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::super::status::figures;
 use super::super::status::forward::{
     Destination, ForwardRates, ForwardStatus, ForwardThroughput, Host, PROCESS, Queue, SHAPE,
 };
-use super::super::status::history::{SAMPLES_MAX, SPREADS_MAX, keep, latency};
-use super::super::status::{Check, Event, figures};
+use super::super::status::history::{Facts, SAMPLES_MAX, SPREADS_MAX, keep, latency};
 use super::judgement;
 use crate::metrics::{
     DelayPart, DestinationShown, DestinationValues, ForwardResult, ForwardSnapshot, HostShown, Spread,
 };
 use crate::timestamp::micros;
-
-/// What is known besides the counters.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
-    pub(super) hostname: String,
-    /// What `/readyz` says.
-    pub(super) ready: Check,
-    /// What `/healthz` says.
-    pub(super) healthy: Check,
-    /// Whether the stop has begun.
-    pub(super) is_draining: bool,
-    /// The last notable events, newest first.
-    pub(super) events: Vec<Event>,
-}
 
 /// The sums of all destinations at a moment, in recipients.
 #[derive(Debug, Clone, Copy)]
@@ -217,6 +203,7 @@ fn per_second(old: &Sample, new: &Sample, count: fn(&Sample) -> u64) -> f64 {
 mod tests {
     use std::time::SystemTime;
 
+    use super::super::super::status::Check;
     use super::super::super::status::forward::ForwardState;
     use super::*;
     use crate::metrics::{ForwardMetrics, Shown};

@@ -10,9 +10,10 @@ mod judgement;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::health::ForwardHealth;
-use self::history::{Facts, History};
+use self::history::History;
 use super::process::Process;
 use super::status::forward::ForwardStatus;
+use super::status::history::Facts;
 use super::status::source::{check, event};
 use super::verdict::Verdict;
 use super::{exposition, page};

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::markup::Text;
-use super::panels::{self, Said, or_dash, row};
+use super::panels::{self, Said, or_dash, row, total_row};
 use super::{chart, filled};
 use crate::admin::status::figures::{bytes, count, micros, rate, seconds, wait};
 use crate::admin::status::forward::{Destination, ForwardRates, ForwardState, ForwardStatus, Host};
@@ -97,11 +97,7 @@ fn throughput(status: &ForwardStatus, out: &mut String) {
         ("Expired", of.expired_total),
     ];
     for (name, total) in total {
-        let _ = write!(
-            out,
-            "<tr><th scope=\"row\" colspan=\"2\">{name}</th><td class=\"n\" colspan=\"2\">{}</td></tr>",
-            count(total)
-        );
+        total_row(out, name, &count(total));
     }
 }
 

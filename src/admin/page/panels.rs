@@ -157,11 +157,16 @@ pub(super) fn throughput(status: &Status, out: &mut String) {
         ("Mail data since the start", bytes(of.message_bytes_total)),
     ];
     for (name, figure) in total {
-        let _ = write!(
-            out,
-            "<tr><th scope=\"row\" colspan=\"2\">{name}</th><td class=\"n\" colspan=\"2\">{figure}</td></tr>"
-        );
+        total_row(out, name, &figure);
     }
+}
+
+/// A row of the throughput with one figure.
+pub(super) fn total_row(out: &mut String, name: &str, figure: &str) {
+    let _ = write!(
+        out,
+        "<tr><th scope=\"row\" colspan=\"2\">{name}</th><td class=\"n\" colspan=\"2\">{figure}</td></tr>"
+    );
 }
 
 pub(super) fn latency(latency: &[Latency], name_of: impl Fn(&str) -> String, out: &mut String) {

@@ -34,7 +34,7 @@ const FULL_IN_MAX: f64 = 10.0 * 365.0 * 86_400.0;
 /// What is known besides the counters.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// The name that the server greets with.
+    /// The name that the process gives itself.
     pub hostname: String,
     /// What `/readyz` says.
     pub ready: Check,
