@@ -59,8 +59,8 @@ fn failed(what: &str, error: impl std::fmt::Display) -> ForwardError {
 
 /// Who surrounds a forwarder: tells others of it.
 pub trait Surroundings {
-    /// It has the spool for itself, and reads its state next, which may take long. Nothing was changed yet. An
-    /// error ends the start.
+    /// It has the spool for itself, and reads its state next, which may take long. Nothing was changed yet.
+    /// An error ends the start.
     fn prepares(&self) -> Result<(), String>;
 
     /// Its state was read. What is counted from now on is told from now on, and operators ask at the desk. An
