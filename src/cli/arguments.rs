@@ -31,6 +31,10 @@ pub enum Command {
         /// With what to serve.
         #[command(flatten)]
         config: ConfigFile,
+        /// Run the forwarder of `[[forward]]`, too, as a process beside this one: it is started again
+        /// whenever it ends, and ends with the receiver.
+        #[arg(long)]
+        with_forward: bool,
     },
     /// Deliver the mail of the spool to the next hops of `[[forward]]`, beside a running receiver or without.
     /// It tries again what a next hop does not take, and keeps what none takes.
@@ -39,6 +43,12 @@ pub enum Command {
         /// With what the receiver runs.
         #[command(flatten)]
         config: ConfigFile,
+        /// End when standard input ends, as on SIGTERM.
+        #[arg(long, hide = true)]
+        ends_with_input: bool,
+        /// Start the forwarder, again whenever it has ended, until standard input ends.
+        #[arg(long, hide = true, conflicts_with = "ends_with_input")]
+        kept: bool,
     },
     /// Look at what the forwarder has not delivered: what waits, and what was given up; or make its journal
     /// anew.
@@ -107,10 +117,17 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// What happens without a subcommand.
+    fn default_one() -> Self {
+        Self::Serve { config: ConfigFile::default(), with_forward: false }
+    }
+}
+
 /// What the command line of this process asks for. Ends the process with a usage text if it makes no sense.
 pub fn parse() -> Command {
     match Arguments::try_parse() {
-        Ok(arguments) => arguments.command.unwrap_or(Command::Serve { config: ConfigFile::default() }),
+        Ok(arguments) => arguments.command.unwrap_or_else(Command::default_one),
         Err(error) => with_hint(error, std::env::args_os().nth(1)).exit(),
     }
 }
@@ -173,9 +190,9 @@ mod tests {
     fn the_configuration_file_is_named_in_either_way_by_every_subcommand_that_takes_one() {
         for name in ["serve", "check", "doctor", "reload", "status", "forward"] {
             let path = |arguments: &[&str]| match parsed(arguments).expect("good").expect("a subcommand") {
-                Command::Serve { config }
+                Command::Serve { config, .. }
                 | Command::Check { config }
-                | Command::Forward { config }
+                | Command::Forward { config, .. }
                 | Command::Reload { config }
                 | Command::Status { config, .. }
                 | Command::Doctor { config, .. } => config.path().map(std::path::Path::to_owned),
@@ -199,7 +216,7 @@ mod tests {
                 assert!(parsed(both).is_err(), "{both:?}");
             }
         }
-        assert_eq!(parsed(&["serve"]).expect("good"), Some(Command::Serve { config: ConfigFile::default() }));
+        assert_eq!(parsed(&["serve"]).expect("good"), Some(Command::default_one()));
         let script = parsed(&["doctor", "f", "--script"]).expect("good");
         assert!(matches!(script, Some(Command::Doctor { script: true, .. })));
     }

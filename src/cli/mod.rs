@@ -21,6 +21,7 @@ mod version;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 pub use self::arguments::{Command, parse};
 pub use self::cert::{CertCommand, cert};
@@ -57,15 +58,8 @@ pub fn reference() -> ExitCode {
     print(&config::reference())
 }
 
-/// `ringmx forward`.
-pub fn forward(file: Option<&Path>) -> ExitCode {
-    let shutdown = match Shutdown::on_signals() {
-        Ok(shutdown) => shutdown,
-        Err(error) => {
-            log::write_within(format!("ringmx: signals cannot be listened for: {error}\n"), LAST_WORDS_MAX);
-            return ExitCode::FAILURE;
-        }
-    };
+/// `ringmx forward`. With `ends_with_input` it stops when standard input ends, too.
+pub fn forward(file: Option<&Path>, ends_with_input: bool) -> ExitCode {
     let Some(file) = file else {
         print_each("ringmx: ", &["name the configuration file: `ringmx forward FILE`"]);
         return ExitCode::FAILURE;
@@ -77,27 +71,67 @@ pub fn forward(file: Option<&Path>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Before signals are taken: a process that becomes another one forgets those that came.
+    if let Err(why) = server::become_user(&read) {
+        print_each("ringmx: ", &[why]);
+        return ExitCode::FAILURE;
+    }
+    let Some(shutdown) = take_signals() else { return ExitCode::FAILURE };
+    if ends_with_input {
+        server::end_with_input(&shutdown);
+    }
     match server::forward(&read, &warnings, &shutdown) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
+/// Keeps the forwarder of `ringmx serve --with-forward`.
+pub fn keep_forwarder(file: Option<&Path>) -> ExitCode {
+    let Some(shutdown) = take_signals() else { return ExitCode::FAILURE };
+    let read = file.map(|file| (file, config::read_alone(file).result()));
+    let Some((file, Ok((read, _)))) = read else {
+        // The receiver says what is wrong with it.
+        return ExitCode::FAILURE;
+    };
+    server::keep_forwarder(&read, file, &shutdown)
+}
+
 /// `ringmx serve`.
-pub fn serve(file: Option<&Path>) -> ExitCode {
+pub fn serve(file: Option<&Path>, with_forward: bool) -> ExitCode {
     // First of all, so that no step of the start is cut short by a signal.
-    let shutdown = match Shutdown::on_signals() {
-        Ok(shutdown) => shutdown,
+    let Some(shutdown) = take_signals() else { return ExitCode::FAILURE };
+    let checked = check::check(file).with_service_user(file, true);
+    let mut problems = checked.problems;
+    let mut kept = None;
+    if let (Some(config), true) = (&checked.config, with_forward) {
+        // What is confined later starts no process.
+        match server::start_keeper(config, file) {
+            Ok(keeper) => kept = Some(keeper),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let brings_forwarder = kept.is_some();
+    let served = match &checked.config {
+        Some(config) if problems.is_empty() => {
+            server::serve(config, file, checked.lists, &checked.warnings, brings_forwarder, &shutdown)
+        }
+        _ => server::refuse(checked.log_format, &problems, &checked.warnings),
+    };
+    if let Some(keeper) = kept {
+        keeper.end();
+    }
+    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// From now on signals end the process in order. None, and it was told, where they cannot be listened for.
+fn take_signals() -> Option<Arc<Shutdown>> {
+    match Shutdown::on_signals() {
+        Ok(shutdown) => Some(shutdown),
         Err(error) => {
             // Not by the standard library: it would wait for a reader that stands still.
             log::write_within(format!("ringmx: signals cannot be listened for: {error}\n"), LAST_WORDS_MAX);
-            return ExitCode::FAILURE;
+            None
         }
-    };
-    let checked = check::check(file).with_service_user(file, true);
-    let served = match &checked.config {
-        Some(config) => server::serve(config, file, checked.lists, &checked.warnings, &shutdown),
-        None => server::refuse(checked.log_format, &checked.problems, &checked.warnings),
-    };
-    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }

@@ -17,6 +17,7 @@ mod explain;
 mod forwarding;
 mod generation;
 mod held_back;
+mod kept_forwarder;
 mod lent;
 mod log_report;
 mod reload;
@@ -29,7 +30,8 @@ mod workers;
 
 pub use self::error::ServeError;
 pub use self::explain::{Supposed, explain};
-pub use self::forwarding::{control_socket, forward};
+pub use self::forwarding::forward;
+pub use self::kept_forwarder::{become_user, control_socket, end_with_input, keep_forwarder, start_keeper};
 
 use std::fs::File;
 use std::io;
@@ -49,13 +51,15 @@ const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 
 /// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered.
 /// `file` is what a reload reads, `recipients` are the entries of the file that the configuration names;
-/// `warnings` on both are told first. When this returns, an error was told, with what was left when the time
-/// for that was over: in the log, in the configured format, on standard error where there is no log.
+/// `warnings` on both are told first. `brings_forwarder`: a forwarder of its mail is started with it. When
+/// this returns, an error was told, with what was left when the time for that was over: in the log, in the
+/// configured format, on standard error where there is no log.
 pub fn serve(
     config: &Config,
     file: Option<&Path>,
     lists: Lists,
     warnings: &[Warning],
+    brings_forwarder: bool,
     shutdown: &Arc<Shutdown>,
 ) -> Result<(), ServeError> {
     shutdown.speak(config.log.format);
@@ -66,6 +70,9 @@ pub fn serve(
     resource_limits::raise();
     let (mut log, writer, log_file) = start_log(config.log.format, config.log.file.as_deref())?;
     report::warnings(warnings, &mut log);
+    if !brings_forwarder && let Some(note) = kept_forwarder::no_forwarder(config) {
+        report::notes(&[note], &mut log);
+    }
     let service_manager = service_manager(&mut log);
     let told = (&mut log, log_file.as_ref());
     let started = start::start(config, file, lists, shutdown, service_manager, told);
