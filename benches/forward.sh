@@ -160,6 +160,8 @@ released() {
   local before start cpu
   before=$(taken) start=$(now) cpu=$(postfix_cpu)
   postsuper -c "$work/postfix" -H ALL >/dev/null 2>&1
+  # It would look at its deferred mail within five minutes.
+  postqueue -c "$work/postfix" -f
   wait_for $((before + postfix_messages))
   row postfix "$postfix_messages" $(($(now) - start)) $(($(postfix_cpu) - cpu))
 }

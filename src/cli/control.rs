@@ -30,7 +30,7 @@ pub(super) struct Unanswered {
 
 /// A configuration file as far as it says where its server is asked.
 pub(super) fn configuration(file: &Path) -> Result<Config, String> {
-    let reading = config::read_alone(file);
+    let reading = config::read_for_others(file);
     // Any other server is not the one that is meant.
     reading.config.ok_or_else(|| {
         let problem = reading.problems.first().map(ToString::to_string).unwrap_or_default();

@@ -64,7 +64,7 @@ pub fn forward(file: Option<&Path>, ends_with_input: bool) -> ExitCode {
         print_each("ringmx: ", &["name the configuration file: `ringmx forward FILE`"]);
         return ExitCode::FAILURE;
     };
-    let (read, warnings) = match config::read_alone(file).result() {
+    let (read, warnings) = match config::read_for_others(file).result() {
         Ok(read) => read,
         Err(problems) => {
             print_each("", &problems);
@@ -89,7 +89,7 @@ pub fn forward(file: Option<&Path>, ends_with_input: bool) -> ExitCode {
 /// Keeps the forwarder of `ringmx serve --with-forward`.
 pub fn keep_forwarder(file: Option<&Path>) -> ExitCode {
     let Some(shutdown) = take_signals() else { return ExitCode::FAILURE };
-    let read = file.map(|file| (file, config::read_alone(file).result()));
+    let read = file.map(|file| (file, config::read_for_others(file).result()));
     let Some((file, Ok((read, _)))) = read else {
         // The receiver says what is wrong with it.
         return ExitCode::FAILURE;

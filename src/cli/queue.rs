@@ -170,7 +170,7 @@ pub fn queue(command: &QueueCommand) -> ExitCode {
 /// The spool of the configuration.
 fn spool_of(file: Option<&Path>) -> Result<PathBuf, String> {
     let file = file.ok_or("name the configuration file (--config FILE)")?;
-    let (config, _) = config::read_alone(file)
+    let (config, _) = config::read_for_others(file)
         .result()
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     match config.sink.kind {

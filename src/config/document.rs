@@ -105,6 +105,8 @@ pub(super) struct Document<'a> {
     /// The top of the file. `None` when there is no file and the walk is done to describe.
     pub(super) root: Option<&'a DeTable<'a>>,
     pub(super) explain_unknown: ExplainUnknown,
+    /// Whether this process is to serve with it. The cores of others are not those of the server.
+    pub(super) serves: bool,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Warning>>,
     tables: RefCell<Vec<DescribedTable>>,
@@ -128,6 +130,7 @@ impl<'a> Document<'a> {
             base_dir,
             root,
             explain_unknown,
+            serves: true,
             problems: RefCell::default(),
             warnings: RefCell::default(),
             tables: RefCell::default(),

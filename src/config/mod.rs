@@ -48,7 +48,9 @@ pub use document::TakenBy;
 pub use listener::Listener;
 pub use log::{Log, LogFormat};
 pub use problem::{Finding, Places, Problem, Warning};
-pub use reading::{Lists, Misnamed, Reading, load, parse, read, read_alone, read_lists, read_with};
+pub use reading::{
+    Lists, Misnamed, Reading, load, parse, read, read_alone, read_for_others, read_lists, read_with,
+};
 pub use recipient_map::{MapAddress, RecipientMap};
 pub use reference::{ReferenceKey, ReferenceTable, keys, markdown, reference, reference_tables};
 pub use run_as::RunAs;

@@ -82,8 +82,17 @@ pub fn read_with(path: &Path, misnamed: MisnamedBy, key: Option<Key>) -> Reading
     reading
 }
 
-/// Reads a configuration file and no other one.
+/// Reads a configuration file and no other one, to serve with it.
 pub fn read_alone(path: &Path) -> Reading {
+    read_file(path, true)
+}
+
+/// The same for who does not serve with it: a process that runs on other cores than the server may.
+pub fn read_for_others(path: &Path) -> Reading {
+    read_file(path, false)
+}
+
+fn read_file(path: &Path, serves: bool) -> Reading {
     let file = path.display().to_string();
     let unusable = |line, text| {
         let finding = Finding { file: file.clone(), line, key: String::new(), text };
@@ -104,7 +113,7 @@ pub fn read_alone(path: &Path) -> Reading {
             return unusable(Some(line), "this is not TOML: it is not UTF-8".to_owned());
         }
     };
-    read_text(text, &file, path.parent().unwrap_or(Path::new("")))
+    read_text(text, &file, path.parent().unwrap_or(Path::new("")), serves)
 }
 
 /// Tells for a configuration what is wrong with the name that its store would give to a recipient.
@@ -211,16 +220,17 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
 /// Reads a configuration. `file` is its name in problems; relative paths in it start at `base_dir`. Opens no
 /// other file.
 pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
-    read_text(text, file, base_dir).result()
+    read_text(text, file, base_dir, true).result()
 }
 
-fn read_text(text: &str, file: &str, base_dir: &Path) -> Reading {
+fn read_text(text: &str, file: &str, base_dir: &Path, serves: bool) -> Reading {
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let log_format = log::format_asked_for(text);
         return Reading::no_toml(file, syntax::problems(file, text, &errors), log_format);
     }
-    let document = Document::new(file, text, base_dir, Some(root.get_ref()), reference::unknown_key);
+    let mut document = Document::new(file, text, base_dir, Some(root.get_ref()), reference::unknown_key);
+    document.serves = serves;
     let (config, certificates) = configuration::read(&document);
     let (problems, warnings, found) = document.into_findings();
     let places = Places::new(file.to_owned(), found, certificates);

@@ -383,6 +383,11 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Whether this process is to serve with it.
+    pub(super) fn serves(&self) -> bool {
+        self.document.serves
+    }
+
     /// What relative paths start at.
     pub(super) fn base_dir(&self) -> &'a Path {
         self.document.base_dir

@@ -43,13 +43,14 @@ pub struct Shard {
 
 /// The shards in the order of their cores.
 pub(super) fn read(root: &mut Section<'_>, message_size_max: u64) -> Vec<Shard> {
-    let allowed = host::allowed_cpus();
+    let ours = host::allowed_cpus();
+    let allowed = if root.serves() { ours.clone() } else { (0..=host::CPU_MAX).collect() };
     let mut section =
         root.table("shards", "The shards: one thread, one ring and one pool of buffers for each CPU core.");
     section.needs_restart_but(&["connections_max"]);
     let listed =
         section.all_or_list("cpus", "The CPU cores to use; \"all\" are those that this process may run on.");
-    let cpus = listed.map_or_else(|| allowed.clone(), |listed| cpus(&mut section, listed, &allowed));
+    let cpus = listed.map_or_else(|| ours, |listed| cpus(&mut section, listed, &allowed));
     let defaults = settings(&mut section, &DEFAULTS);
 
     let mut shards: Vec<Shard> = cpus.iter().map(|cpu| Shard { cpu: *cpu, ..defaults.clone() }).collect();

@@ -216,3 +216,19 @@ fn on_a_full_disk_nothing_is_lost_or_sent_twice() {
     forwarder.stop();
     assert_eq!(hop.taken().len(), 4, "none twice");
 }
+
+#[test]
+fn the_cores_of_the_receiver_are_not_asked_for() {
+    if image::unavailable(&["taskset"]).is_some() {
+        return;
+    }
+    let hop = NextHop::start(TAKES_ALL);
+    let near = near(&format!("[shards]\ncpus = [0]\n[[forward]]\nto = [\"smtp://{}\"]\n", hop.address()));
+    let forwarder = Forwarder::start_under(&["taskset", "-c", "1"], &near);
+    deliver(&near, 1);
+    wait_until(&forwarder, "it arrives", || hop.taken().len() == 1);
+    let mut list = Command::new("taskset");
+    list.args(["-c", "1"]).arg(program()).args(["queue", "list", "ringmx.toml"]).current_dir(near.folder());
+    assert!(list.status().expect("it runs").success());
+    forwarder.stop();
+}
