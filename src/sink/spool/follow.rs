@@ -72,6 +72,8 @@ pub struct Follower {
     moved_at: Instant,
     /// How often it has synced a segment.
     syncs: u64,
+    /// What was read of the segment last.
+    buffer: Vec<u8>,
 }
 
 impl Follower {
@@ -94,6 +96,7 @@ impl Follower {
             durable: 0,
             moved_at: Instant::now(),
             syncs: 0,
+            buffer: Vec::new(),
         };
         // A directory that cannot be read is told at once.
         let exists =
@@ -225,16 +228,14 @@ impl Follower {
             self.syncs += 1;
             segment.sync()
         };
-        for record in records {
+        let before_file = |record: &RecordHeader, envelope: &StoredEnvelope| {
+            if is_durable(record) { Ok(()) } else { segment.sync_message_file(record, envelope) }
+        };
+        let mut rest = records;
+        while !rest.is_empty() {
             // Read again after the sync: what the receiver cut off after a failed write is not there any
             // more.
-            let read = segment.envelope(record).and_then(|envelope| {
-                if !is_durable(record) {
-                    segment.sync_message_file(record, &envelope)?;
-                }
-                let content = segment.content(record, &envelope)?;
-                Ok((envelope, content))
-            });
+            let read = segment.read_together(rest, &mut self.buffer, before_file);
             if !segment.is_current()? {
                 note(format!(
                     "{}: recycled while it was read: its records were consumed",
@@ -243,25 +244,28 @@ impl Follower {
                 self.leave();
                 return Ok(true);
             }
-            let (envelope, content) = match read {
-                Ok(read) => read,
-                Err(_)
-                    if records_at(&segment.file, &segment.scan().segment, record.offset, 1)
-                        .named(&segment.path)?
-                        .is_empty() =>
-                {
-                    return Ok(false);
+            let (now, later) = rest.split_at(read.len());
+            rest = later;
+            for (record, read) in now.iter().zip(read) {
+                let (envelope, content) = match read {
+                    Ok(read) => read,
+                    Err(_)
+                        if records_at(&segment.file, &segment.scan().segment, record.offset, 1)
+                            .named(&segment.path)?
+                            .is_empty() =>
+                    {
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(stopped(segment.cursor(record), &error)),
+                };
+                let cursor = segment.cursor(record);
+                if let Err(error) = &synced {
+                    let text = format!("stopped before {cursor}: it cannot be made durable: {error}");
+                    return Err(io::Error::new(error.kind(), text));
                 }
-                Err(error) => return Err(stopped(segment.cursor(record), &error)),
-            };
-            if let Err(error) = &synced {
-                let text =
-                    format!("stopped before {}: it cannot be made durable: {error}", segment.cursor(record));
-                return Err(io::Error::new(error.kind(), text));
+                take(Followed { cursor, envelope, content })?;
+                self.at = end_of(record);
             }
-            let cursor = segment.cursor(record);
-            take(Followed { cursor, envelope, content })?;
-            self.at = end_of(record);
         }
         Ok(true)
     }

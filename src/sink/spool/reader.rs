@@ -19,6 +19,9 @@ use crate::timestamp::Rfc3339;
 /// A segment that is written while it is read is read again until two readings agree, at most so often.
 const READINGS_MAX: usize = 4;
 
+/// Octets of records that are read together.
+const TOGETHER_BYTES_MAX: u64 = 256 * 1024;
+
 /// What an operator should know of a spool that was read.
 #[derive(Debug, Default)]
 pub struct Notes {
@@ -136,6 +139,72 @@ impl Segment {
         Ok(content)
     }
 
+    /// Reads the first of these records, which follow one another, by one call: those that lie within
+    /// [`TOGETHER_BYTES_MAX`], up to the first whose message goes on in a file, and one in any case.
+    /// `before_file` is called before such a file is read. `buffer` is kept for the next time.
+    pub(super) fn read_together(
+        &self,
+        records: &[RecordHeader],
+        buffer: &mut Vec<u8>,
+        before_file: impl Fn(&RecordHeader, &StoredEnvelope) -> io::Result<()>,
+    ) -> Vec<io::Result<(StoredEnvelope, Vec<u8>)>> {
+        let Some(first) = records.first() else { return Vec::new() };
+        let start = first.envelope_start();
+        let fits = |record: &&RecordHeader| content_end(record).saturating_sub(start) <= TOGETHER_BYTES_MAX;
+        let whole = |record: &RecordHeader, envelope: StoredEnvelope| {
+            before_file(record, &envelope)?;
+            let content = self.content(record, &envelope)?;
+            Ok((envelope, content))
+        };
+        let alone = || self.envelope(first).and_then(|envelope| whole(first, envelope));
+        let count = records.iter().take_while(fits).count();
+        let Some(last) = count.checked_sub(1).and_then(|last| records.get(last)) else {
+            return vec![alone()];
+        };
+        // It is at most the bound.
+        buffer.resize(usize::try_from(content_end(last).saturating_sub(start)).unwrap_or_default(), 0);
+        if self.file.read_exact_at(buffer, start).is_err() {
+            // The first is there perhaps: the receiver cuts off what a failed write left.
+            return vec![alone()];
+        }
+        let mut read = Vec::with_capacity(count);
+        for record in &records[..count] {
+            let parsed = self.parse(record, start, buffer);
+            let goes_on = matches!(&parsed, Ok((envelope, _)) if envelope.file.is_none());
+            read.push(match parsed {
+                Ok((envelope, _)) if envelope.file.is_some() => whole(record, envelope),
+                parsed => parsed.map(|(envelope, content)| (envelope, content.to_vec())),
+            });
+            if !goes_on {
+                break;
+            }
+        }
+        read
+    }
+
+    /// A record of these octets, which begin at `start`; its checksum is verified.
+    fn parse<'b>(
+        &self,
+        record: &RecordHeader,
+        start: u64,
+        octets: &'b [u8],
+    ) -> io::Result<(StoredEnvelope, &'b [u8])> {
+        let part = |from: u64, to: u64| {
+            let place = |at: u64| usize::try_from(at.checked_sub(start)?).ok();
+            octets.get(place(from)?..place(to)?)
+        };
+        let (envelope, content) = part(record.envelope_start(), record.content_start())
+            .zip(part(record.content_start(), content_end(record)))
+            .ok_or_else(|| self.error(record, "it ends before its end"))?;
+        let crc = crc32c::crc32c_append(body_checksum(self.scan.segment.salt), envelope);
+        if crc32c::crc32c_append(crc, content) != record.body_crc {
+            return Err(self.error(record, "it changed while it was read"));
+        }
+        let envelope = envelope::decode(envelope)
+            .map_err(|_| self.error(record, "a newer ringmx wrote its envelope"))?;
+        Ok((envelope, content))
+    }
+
     /// The file that goes on where a record ends.
     fn message_file(&self, record: &RecordHeader) -> PathBuf {
         self.path.with_file_name(message_file_name(self.scan.segment.sequence, record.offset))
@@ -189,7 +258,7 @@ impl Segment {
 
     fn copy_inline(&self, record: &RecordHeader, out: &mut impl Write) -> io::Result<()> {
         let mut crc = body_checksum(self.scan.segment.salt);
-        let end = record.content_start() + record.content_bytes;
+        let end = content_end(record);
         let mut window = Window::for_bytes(&self.file, end - record.envelope_start());
         let walked = window.walk(record.envelope_start(), record.content_start(), |part| {
             crc = crc32c::crc32c_append(crc, part);
@@ -245,6 +314,11 @@ fn header(file: &File) -> io::Result<Option<SegmentHeader>> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Where what is in the record of the content ends.
+fn content_end(record: &RecordHeader) -> u64 {
+    record.content_start().saturating_add(record.content_bytes)
 }
 
 /// Octets of the content, wherever they are.
