@@ -1,16 +1,17 @@
 //! `[[forward]]` and `[forward_queue]`: where mail goes on to from the spool (`ringmx forward`).
 
-use std::fmt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::document::Fallback;
 use super::identity::Identity;
 use super::names;
+use super::next_hop::{HOP_FORM, To, next_hop, to};
 use super::section::Section;
 use super::sink::{Sink, SinkKind};
 use crate::auth::rules::{AuthRules, DmarcUse, SpfUse};
 use crate::mail::domain::DomainPattern;
+
+pub use super::next_hop::{HopPlace, HopProtocol, NextHop};
 
 /// Connections to a next hop that are no harm to any server.
 const CONNECTIONS_DEFAULT: usize = 20;
@@ -21,19 +22,13 @@ const CONNECTIONS_MAX: usize = 1000;
 /// A route has few next hops; more belong behind one name.
 const HOPS_MAX: usize = 16;
 
+/// Domains of one table whose mail goes by MX: each is a destination with its own queue.
+const MX_DOMAINS_MAX: usize = 1000;
+
 const DAY: Duration = Duration::from_hours(24);
 
 /// RFC 5321 §4.5.4.1: at least four or five days.
 const EXPIRE_DEFAULT: Duration = Duration::from_hours(5 * 24);
-
-/// Octets of the path of a socket, with its NUL (unix(7)).
-const PATH_BYTES_MAX: usize = 108;
-
-/// The ports where a next hop names none: LMTP has none of its own, 24 is what servers of it listen on.
-const PORT_SMTP: u16 = 25;
-const PORT_LMTP: u16 = 24;
-
-const HOP_FORM: &str = "write \"lmtp://unix:PATH\", \"lmtp://HOST:PORT\" or \"smtp://HOST:PORT\"";
 
 /// Where mail goes on to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,33 +54,6 @@ pub struct Route {
     pub tells_client: bool,
     /// Connections to each next hop at a time.
     pub connections_max: usize,
-}
-
-/// A server that takes mail from us.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct NextHop {
-    /// What it speaks.
-    pub protocol: HopProtocol,
-    /// Where it is.
-    pub place: HopPlace,
-}
-
-/// What a next hop speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HopProtocol {
-    /// RFC 5321.
-    Smtp,
-    /// RFC 2033: a reply for each recipient after the mail data.
-    Lmtp,
-}
-
-/// Where a next hop is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum HopPlace {
-    /// A socket that is a file.
-    Unix(PathBuf),
-    /// An address, or a name that the system resolves, in lower case; and a port.
-    Host(String, u16),
 }
 
 /// Which next hop of a route is taken.
@@ -166,20 +134,6 @@ impl Route {
     }
 }
 
-impl fmt::Display for NextHop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.protocol {
-            HopProtocol::Smtp => "smtp",
-            HopProtocol::Lmtp => "lmtp",
-        };
-        match &self.place {
-            HopPlace::Unix(path) => write!(f, "{scheme}://unix:{}", path.display()),
-            HopPlace::Host(host, port) if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}"),
-            HopPlace::Host(host, port) => write!(f, "{scheme}://{host}:{port}"),
-        }
-    }
-}
-
 /// Reads both tables.
 pub(super) fn read(
     root: &mut Section<'_>,
@@ -192,7 +146,7 @@ pub(super) fn read(
         "forward",
         "Where mail of the spool goes on to, by `ringmx forward`; as many of these tables as wanted, and the first that matches a recipient's domain is taken.",
     );
-    let routes: Vec<Route> = sections.into_iter().map(route).collect();
+    let routes: Vec<Route> = sections.into_iter().flat_map(route).collect();
     let authenticates = auth.is_some_and(|rules| rules.spf != SpfUse::Off || rules.dmarc != DmarcUse::Off);
     let queue = queue(root, authenticates, is_given.then_some(sink));
     if !is_given {
@@ -229,7 +183,8 @@ pub(super) fn read(
     Forward { routes, queue }
 }
 
-fn route(mut section: Section<'_>) -> Route {
+/// The route of a table; by MX one for each of its domains.
+fn route(mut section: Section<'_>) -> Vec<Route> {
     section.reloads_but(&[]);
     let base_dir = section.base_dir();
     let domains = section.texts(
@@ -245,12 +200,13 @@ fn route(mut section: Section<'_>) -> Route {
     }
     let to = section.texts(
         "to",
-        "next hops such as \"lmtp://unix:/run/dovecot/lmtp\" or \"smtp://10.0.0.5:25\"",
+        "next hops such as \"lmtp://unix:/run/dovecot/lmtp\" or \"smtp://10.0.0.5:25\"; or \"mx\" alone",
         Fallback::Required { example: "[\"lmtp://unix:/run/dovecot/lmtp\"]" },
-        "Servers that take the mail. A name is resolved by the system; port 25 for smtp and 24 for lmtp where none is given.",
-        |text| next_hop(text, base_dir),
+        "Servers that take the mail. A name is resolved by the system; port 25 for smtp and 24 for lmtp where none is given. With \"mx\" the servers that the DNS names for each of `domains`.",
+        |text| to(text, base_dir),
     );
-    let to: Vec<NextHop> = to.unwrap_or_default().into_iter().map(|(_, hop)| hop).collect();
+    let to: Vec<To> = to.unwrap_or_default().into_iter().map(|(_, hop)| hop).collect();
+    let by_mx = to.iter().find_map(|to| if let To::Mx(port) = to { Some(*port) } else { None });
     if to.is_empty() && section.given("to") && !section.faulty("to") {
         section.problem("to", format!("it is empty, so mail would go nowhere; {HOP_FORM}"));
     }
@@ -268,7 +224,9 @@ fn route(mut section: Section<'_>) -> Route {
         Fallback::Value("\"offered\"".to_owned()),
         "TLS by STARTTLS: `offered` takes any certificate, `required` one for the next hop's name.",
     );
-    if tls == Some(HopTls::Required) && to.iter().any(|hop| matches!(hop.place, HopPlace::Unix(_))) {
+    if tls == Some(HopTls::Required)
+        && to.iter().any(|to| matches!(to, To::Hop(NextHop { place: HopPlace::Unix(_), .. })))
+    {
         section.warn("tls", "a Unix socket needs no TLS, and many servers offer none there".to_owned());
     }
     let tells_client = section.boolean(
@@ -282,14 +240,70 @@ fn route(mut section: Section<'_>) -> Route {
         1..=CONNECTIONS_MAX,
         "Connections to each next hop at a time.",
     );
+    let is_given = section.given("domains");
+    let domains: Vec<DomainPattern> = domains.unwrap_or_default().into_iter().map(|(_, one)| one).collect();
+    if by_mx.is_some() {
+        mx_rules(&mut section, (is_given, &domains), to.len(), tells_client);
+    }
+    let is_faulty = section.faulty("domains");
     section.finish();
-    Route {
-        domains: domains.unwrap_or_default().into_iter().map(|(_, pattern)| pattern).collect(),
-        to,
-        balance,
-        tls: tls.unwrap_or_default(),
-        tells_client,
-        connections_max,
+    let tls = tls.unwrap_or_default();
+    let route = Route { domains, to: Vec::new(), balance, tls, tells_client, connections_max };
+    let Some(port) = by_mx.filter(|_| !is_faulty) else {
+        let hop = |to| if let To::Hop(hop) = to { Some(hop) } else { None };
+        return vec![Route { to: to.into_iter().filter_map(hop).collect(), ..route }];
+    };
+    let mut all: Vec<Route> = Vec::new();
+    for pattern in &route.domains {
+        let DomainPattern::Exact(domain) = pattern else { continue };
+        if !all.iter().any(|one| one.takes(domain)) {
+            let to = NextHop { protocol: HopProtocol::Smtp, place: HopPlace::Mx(domain.clone(), port) };
+            all.push(Route { domains: vec![pattern.clone()], to: vec![to], ..route.clone() });
+        }
+    }
+    all
+}
+
+/// What is asked of a table whose mail goes by MX.
+fn mx_rules(
+    section: &mut Section<'_>,
+    (is_given, domains): (bool, &[DomainPattern]),
+    hops: usize,
+    tells_client: bool,
+) {
+    if hops > 1 {
+        let text = "\"mx\" stands alone: it is the servers that the DNS names for each domain; write other next hops in a [[forward]] of \
+                    their own";
+        section.problem("to", text.to_owned());
+    }
+    if !is_given {
+        let text = "missing: mail goes by MX only for domains that are named; write for example domains = [\"example.org\"]";
+        section.problem("domains", text.to_owned());
+    }
+    if let Some(pattern) = domains.iter().find(|pattern| matches!(pattern, DomainPattern::Below(_))) {
+        let pattern = names::text(pattern);
+        section.problem(
+            "domains",
+            format!(
+                "{pattern} is no single domain, and each has an MX of its own; with \"mx\" name each domain"
+            ),
+        );
+    }
+    if domains.len() > MX_DOMAINS_MAX {
+        section.problem(
+            "domains",
+            format!("{} are named; with \"mx\" {MX_DOMAINS_MAX} are allowed", domains.len()),
+        );
+    }
+    if section.given("balance") {
+        section.warn(
+            "balance",
+            "it has no effect with \"mx\": the preference of the MX records counts".to_owned(),
+        );
+    }
+    if tells_client {
+        let text = "servers of others are told of no client: leave it out with \"mx\"";
+        section.problem("xclient", text.to_owned());
     }
 }
 
@@ -336,7 +350,7 @@ fn notice_rules(section: &mut Section<'_>, queue: &ForwardQueue, authenticates: 
         return;
     }
     if queue.dsn != Dsn::Off && queue.dsn_via.is_none() {
-        let text = "missing: ringmx looks up no MX, so notices need a server that brings them to their senders; write for example \
+        let text = "missing: ringmx keeps no queue to the Internet, so notices need a server that brings them to their senders; write for example \
                     dsn_via = \"smtp://10.0.0.9:25\"";
         section.problem("dsn_via", text.to_owned());
     }
@@ -356,98 +370,9 @@ fn notice_rules(section: &mut Section<'_>, queue: &ForwardQueue, authenticates: 
     }
 }
 
-/// `lmtp://unix:PATH`, `lmtp://HOST:PORT`, `smtp://HOST:PORT`.
-fn next_hop(text: &str, base_dir: &Path) -> Result<NextHop, String> {
-    let (scheme, rest) =
-        text.split_once("://").ok_or_else(|| format!("{text:?} is no next hop; {HOP_FORM}"))?;
-    let (protocol, port) = match scheme {
-        "smtp" => (HopProtocol::Smtp, PORT_SMTP),
-        "lmtp" => (HopProtocol::Lmtp, PORT_LMTP),
-        _ => return Err(format!("{scheme:?} is nothing that can be spoken to a next hop; {HOP_FORM}")),
-    };
-    let place = match rest.strip_prefix("unix:") {
-        Some(path) => HopPlace::Unix(unix(path, base_dir)?),
-        None => {
-            host_and_port(rest, port).ok_or_else(|| format!("{text:?} names no host and port; {HOP_FORM}"))?
-        }
-    };
-    Ok(NextHop { protocol, place })
-}
-
-fn unix(path: &str, base_dir: &Path) -> Result<PathBuf, String> {
-    let is_empty = path.is_empty();
-    let path = base_dir.join(path);
-    // It is a part of names, which stand in lines.
-    let name = if is_empty { "".into() } else { path.to_string_lossy() };
-    if is_empty || name.contains(char::is_control) {
-        return Err(format!("{name:?} is no path of a socket; {HOP_FORM}"));
-    }
-    if path.as_os_str().len() >= PATH_BYTES_MAX {
-        let allowed = PATH_BYTES_MAX - 1;
-        return Err(format!("{} is too long for a socket: {allowed} octets it may have", path.display()));
-    }
-    Ok(path)
-}
-
-/// A name, an address, or an IPv6 address in brackets; with a port or without.
-fn host_and_port(text: &str, port: u16) -> Option<HopPlace> {
-    let place = |host: &str, port: u16| {
-        let is_address = host.parse::<std::net::IpAddr>().is_ok();
-        let host = if is_address { host.to_owned() } else { names::domain(host).ok()? };
-        Some(HopPlace::Host(host, port))
-    };
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0 && !text.starts_with('+'));
-    if let Some(rest) = text.strip_prefix('[') {
-        let (address, after) = rest.split_once(']')?;
-        address.parse::<std::net::Ipv6Addr>().ok()?;
-        let port = if after.is_empty() { port } else { number(after.strip_prefix(':')?)? };
-        return place(address, port);
-    }
-    match text.rsplit_once(':') {
-        Some((host, _)) if host.contains(':') => None,
-        Some((host, after)) => place(host, number(after)?),
-        None => place(text, port),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hop(text: &str) -> Result<String, String> {
-        next_hop(text, Path::new("/etc/ringmx")).map(|hop| hop.to_string())
-    }
-
-    #[test]
-    fn next_hops_are_read() {
-        for (text, expected) in [
-            ("lmtp://unix:/run/dovecot/lmtp", "lmtp://unix:/run/dovecot/lmtp"),
-            ("lmtp://unix:lmtp", "lmtp://unix:/etc/ringmx/lmtp"),
-            ("smtp://10.0.0.5:2525", "smtp://10.0.0.5:2525"),
-            ("smtp://10.0.0.5", "smtp://10.0.0.5:25"),
-            ("lmtp://Mail.Example.ORG", "lmtp://mail.example.org:24"),
-            ("smtp://[2001:db8::1]", "smtp://[2001:db8::1]:25"),
-            ("smtp://[2001:db8::1]:26", "smtp://[2001:db8::1]:26"),
-        ] {
-            assert_eq!(hop(text).as_deref(), Ok(expected), "{text}");
-        }
-        for wrong in [
-            "",
-            "10.0.0.5:25",
-            "http://10.0.0.5:25",
-            "smtp://",
-            "smtp://2001:db8::1",
-            "smtp://[10.0.0.5]:25",
-            "smtp://10.0.0.5:0",
-            "smtp://10.0.0.5:65536",
-            "smtp://10.0.0.5:+25",
-            "smtp://a b:25",
-            "lmtp://unix:",
-        ] {
-            assert!(hop(wrong).is_err_and(|why| why.contains("write \"lmtp://unix:PATH\"")), "{wrong}");
-        }
-        assert!(hop(&format!("lmtp://unix:/{}", "x".repeat(107))).is_err());
-    }
 
     #[test]
     fn the_first_route_that_matches_is_taken() {

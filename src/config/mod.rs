@@ -24,6 +24,7 @@ mod invisible;
 mod listener;
 mod log;
 mod names;
+mod next_hop;
 mod problem;
 mod reading;
 mod recipient_map;

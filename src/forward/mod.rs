@@ -17,6 +17,8 @@ mod desk;
 #[cfg(feature = "server")]
 mod engine;
 #[cfg(feature = "server")]
+mod exchangers;
+#[cfg(feature = "server")]
 pub mod keep;
 #[cfg(feature = "server")]
 mod names;
@@ -31,6 +33,10 @@ mod reading;
 #[cfg(feature = "server")]
 mod routes;
 pub mod schedule;
+#[cfg(feature = "server")]
+mod searches;
+#[cfg(feature = "server")]
+mod sought;
 #[cfg(feature = "server")]
 mod start;
 #[cfg(feature = "server")]

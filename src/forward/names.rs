@@ -1,13 +1,14 @@
-//! The addresses of next hops that are named: the system's resolver is asked, which may take long. Each name
-//! that is asked for has a thread as long as that takes, so that one whose servers are silent keeps nobody
-//! else waiting.
+//! The thread that finds addresses of next hops. Of one that is named the system's resolver is asked, which
+//! may take long: each name has a thread as long as that takes, so that one whose servers are silent keeps
+//! nobody else waiting. The servers of domains are [searched for](super::searches).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
 
+use super::searches::Searches;
+use super::sought::{Answered, Asked, Found, Sought};
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 
 /// Questions on their way, and answers: one a connection that is made.
@@ -16,38 +17,19 @@ pub const QUESTIONS_MAX: usize = 4096;
 /// Names that are looked up at a time. The others wait for one of them.
 const LOOKUPS_MAX: usize = 64;
 
-/// Whose address is asked for.
-#[derive(Debug)]
-pub struct Asked {
-    /// Of the question.
-    pub number: u64,
-    /// Of whoever asks.
-    pub slot: usize,
-    /// The name.
-    pub host: String,
-    /// The port of the address.
-    pub port: u16,
-    /// From then on nobody waits for the answer, and none is given.
-    pub deadline: Instant,
-}
-
-/// The addresses of a name; why there are none.
-#[derive(Debug)]
-pub struct Answered {
-    /// Of the question.
-    pub number: u64,
-    /// Of whoever asked.
-    pub slot: usize,
-    /// In the order of the system (RFC 6724).
-    pub addresses: Result<Vec<SocketAddr>, String>,
-}
-
 /// What a lookup gives.
 type Addresses = Result<Vec<IpAddr>, String>;
 
 /// Runs until nobody is left to ask. Lookups that are under way then are left alone.
-pub fn run(consumer: &Consumer, questions: &Receiver<Asked>, answers: &Sender<Answered>) {
-    run_with(consumer, questions, answers, Arc::new(look_up));
+///
+/// `searches` are for domains, of which nothing is found without them.
+pub fn run(
+    consumer: &Consumer,
+    questions: &Receiver<Asked>,
+    answers: &Sender<Answered>,
+    searches: Option<Searches>,
+) {
+    run_with(consumer, questions, answers, searches, Arc::new(look_up));
 }
 
 fn look_up(host: &str) -> Addresses {
@@ -64,7 +46,13 @@ fn look_up(host: &str) -> Addresses {
 /// Who looks a name up.
 type LookUp = Arc<dyn Fn(&str) -> Addresses + Send + Sync>;
 
-fn run_with(consumer: &Consumer, questions: &Receiver<Asked>, answers: &Sender<Answered>, look_up: LookUp) {
+fn run_with(
+    consumer: &Consumer,
+    questions: &Receiver<Asked>,
+    answers: &Sender<Answered>,
+    mut searches: Option<Searches>,
+    look_up: LookUp,
+) {
     let (tell, found) = consumer.channel(LOOKUPS_MAX);
     let mut lookups = Lookups { asked: HashMap::new(), waiting: VecDeque::new(), running: 0, look_up, tell };
     loop {
@@ -73,9 +61,21 @@ fn run_with(consumer: &Consumer, questions: &Receiver<Asked>, answers: &Sender<A
             lookups.answer(&host, &addresses, answers);
         }
         lookups.start(answers);
+        if let Some(searches) = &mut searches {
+            searches.go_on(answers);
+        }
         match questions.take() {
-            Waiting::Item(asked) => lookups.take(asked),
-            Waiting::Nothing => consumer.sleep(None, || questions.is_empty() && found.is_empty()),
+            Waiting::Item(asked) => match (asked.sought, &mut searches) {
+                (Sought::Addresses, _) => lookups.take(asked),
+                (Sought::Exchangers, Some(searches)) => searches.take(asked),
+                // Nobody who asks for these starts without.
+                (Sought::Exchangers, None) => {}
+            },
+            Waiting::Nothing => consumer.sleep(None, || {
+                questions.is_empty()
+                    && found.is_empty()
+                    && searches.as_ref().is_none_or(Searches::has_nothing_new)
+            }),
             Waiting::Ended => return,
         }
     }
@@ -96,7 +96,7 @@ impl Lookups {
     /// Who asks for a name that was asked for before gets the same answer.
     fn take(&mut self, asked: Asked) {
         if let Some(others) = self.asked.get_mut(&asked.host) {
-            others.retain(is_awaited);
+            others.retain(Asked::is_awaited);
             others.push(asked);
             return;
         }
@@ -109,7 +109,7 @@ impl Lookups {
         while self.running < LOOKUPS_MAX
             && let Some(host) = self.waiting.pop_front()
         {
-            if !self.asked.get(&host).is_some_and(|all| all.iter().any(is_awaited)) {
+            if !self.asked.get(&host).is_some_and(|all| all.iter().any(Asked::is_awaited)) {
                 self.asked.remove(&host);
                 continue;
             }
@@ -125,24 +125,20 @@ impl Lookups {
 
     fn answer(&mut self, host: &str, addresses: &Addresses, answers: &Sender<Answered>) {
         let all = self.asked.remove(host).unwrap_or_default();
-        for Asked { number, slot, port, .. } in all.into_iter().filter(is_awaited) {
+        for Asked { number, slot, port, .. } in all.into_iter().filter(Asked::is_awaited) {
             let with_port = |found: &Vec<IpAddr>| found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-            let addresses = addresses.as_ref().map(with_port).map_err(String::clone);
+            let found = addresses.as_ref().map(with_port).map(Found::Addresses).map_err(String::clone);
             // It is full of answers to questions that were given up: so is this one, in the end.
-            let _ = answers.send_and_ring(Answered { number, slot, addresses });
+            let _ = answers.send_and_ring(Answered { number, slot, found });
         }
     }
-}
-
-fn is_awaited(asked: &Asked) -> bool {
-    Instant::now() < asked.deadline
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
     use std::sync::Mutex;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -173,13 +169,14 @@ mod tests {
             let (to_us, answers) = consumer.channel(QUESTIONS_MAX);
             let names = Consumer::new().expect("a consumer");
             let (questions, asked) = names.channel(QUESTIONS_MAX);
-            thread::spawn(move || run_with(&names, &asked, &to_us, Arc::new(look_up)));
+            thread::spawn(move || run_with(&names, &asked, &to_us, None, Arc::new(look_up)));
             Self { questions, consumer, answers, looked_up, release: Some(release) }
         }
 
         fn ask(&self, number: u64, host: &str, within: Duration) {
             let (host, deadline) = (host.to_owned(), Instant::now() + within);
-            let asked = Asked { number, slot: 0, host, port: 25, deadline };
+            let sought = Sought::Addresses;
+            let asked = Asked { number, slot: 0, host, sought, port: 25, deadline };
             self.questions.send_and_ring(asked).expect("room");
         }
 
@@ -188,11 +185,12 @@ mod tests {
             loop {
                 if let Some(answered) = self.answers.next() {
                     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
-                    assert!(
-                        answered.addresses.as_ref().is_ok_and(|all| *all == [address])
-                            || answered.addresses == Err("silent".to_owned())
-                    );
-                    return (answered.number, answered.addresses.is_ok());
+                    let is_right = match &answered.found {
+                        Ok(found) => *found == Found::Addresses(vec![address]),
+                        Err(why) => why == "silent",
+                    };
+                    assert!(is_right, "{answered:?}");
+                    return (answered.number, answered.found.is_ok());
                 }
                 assert!(Instant::now() < until, "no answer");
                 self.consumer.sleep(Some(Duration::from_millis(10)), || self.answers.is_empty());

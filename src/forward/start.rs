@@ -12,11 +12,13 @@ use super::keep::{self, Folder, Keeper};
 use super::reading::{self, Ahead};
 use super::routes::Routes;
 use super::schedule::DestinationId;
+use super::searches::{self, Searches};
 use super::watched::Watched;
 use super::{Desk, desk, names, office};
 use crate::buffer::Pool;
-use crate::config::forward::{Forward, HopTls};
+use crate::config::forward::{Forward, HopPlace, HopTls};
 use crate::config::{Config, SinkKind};
+use crate::dns::lookup;
 use crate::handoff::channel::Consumer;
 use crate::log::{Log, events};
 use crate::metrics::ForwardMetrics;
@@ -260,7 +262,8 @@ fn run(
     let (path, told, reader_ahead) = (spool.to_owned(), Arc::clone(report), Arc::clone(&ahead));
     let read = move || reading::run(&path, after, &to_engine, &reader_ahead, &told, &metrics.reader);
     threads.start("ringmx-reader".to_owned(), read).map_err(of_machine)?;
-    let ask = move || names::run(&names_consumer, &names_questions, &to_addresses);
+    let searches = start_searches(config, &names_consumer, &mut threads, report)?;
+    let ask = move || names::run(&names_consumer, &names_questions, &to_addresses, searches);
     threads.start("ringmx-names".to_owned(), ask).map_err(of_machine)?;
     surroundings.runs();
     let ran = engine.run(shutdown, || surroundings.stops());
@@ -274,6 +277,37 @@ fn run(
         ));
     }
     ran.map_err(|error| failed("the end", error))
+}
+
+/// Starts the thread that asks the name servers, if there are domains whose mail goes by MX.
+fn start_searches(
+    config: &Config,
+    names: &Consumer,
+    threads: &mut Threads,
+    report: &Arc<dyn Report>,
+) -> Result<Option<Searches>, ForwardError> {
+    if !needs_exchangers(&config.forward) {
+        return Ok(None);
+    }
+    let cannot_ask = |error: io::Error| failed("the name servers cannot be asked", error);
+    let servers = config.dns.servers.clone();
+    let servers = servers.map_or_else(lookup::name_servers_of_system, Ok).map_err(cannot_ask)?;
+    let consumer = Consumer::new().map_err(cannot_ask)?;
+    let (asks, asked) = consumer.channel(searches::OUT_MAX);
+    let (searches, answers) = Searches::new(&config.hostname, names, asks);
+    let report = Arc::clone(report);
+    let ask = move || {
+        if let Err(error) = lookup::run(&consumer, &asked, vec![answers], &servers, || {}) {
+            report.note(&format!("the name servers are not asked any more: {error}"));
+        }
+    };
+    threads.start("ringmx-dns".to_owned(), ask).map_err(cannot_ask)?;
+    Ok(Some(searches))
+}
+
+fn needs_exchangers(forward: &Forward) -> bool {
+    let mut hops = forward.routes.iter().flat_map(|route| &route.to);
+    hops.any(|hop| matches!(hop.place, HopPlace::Mx(..)))
 }
 
 fn needs_authorities(forward: &Forward) -> bool {

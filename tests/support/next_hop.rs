@@ -74,22 +74,21 @@ impl NextHop {
 
     /// The same, which fails in this way when it is asked for STARTTLS.
     pub fn with_tls(manner: Manner, tls: BrokenTls) -> Self {
-        let shared = Shared::new(manner);
-        let of_server = Arc::clone(&shared);
-        let address = listen(move |stream| {
-            let lines = BufReader::new(stream.try_clone()?);
-            serve(lines, stream, tls, &of_server)
-        });
-        Self { address: Some(address), shared }
+        Self::on_with_tls(any_port(), manner, tls)
     }
 
     /// A server where this listens.
     pub fn on(listener: TcpListener, manner: Manner) -> Self {
+        Self::on_with_tls(listener, manner, BrokenTls::Refuses)
+    }
+
+    /// The same, which fails in this way when it is asked for STARTTLS.
+    pub fn on_with_tls(listener: TcpListener, manner: Manner, tls: BrokenTls) -> Self {
         let shared = Shared::new(manner);
         let of_server = Arc::clone(&shared);
         let address = listen_on(listener, move |stream| {
             let lines = BufReader::new(stream.try_clone()?);
-            serve(lines, stream, BrokenTls::Refuses, &of_server)
+            serve(lines, stream, tls, &of_server)
         });
         Self { address: Some(address), shared }
     }
@@ -137,11 +136,15 @@ impl NextHop {
 
 /// Listens, and does this with each connection on a thread of its own.
 pub fn listen(with: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
-    listen_on(TcpListener::bind(("127.0.0.1", 0)).expect("a port"), with)
+    listen_on(any_port(), with)
+}
+
+fn any_port() -> TcpListener {
+    TcpListener::bind(("127.0.0.1", 0)).expect("a port")
 }
 
 /// The same, where this listens.
-fn listen_on(
+pub fn listen_on(
     listener: TcpListener,
     with: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> SocketAddr {

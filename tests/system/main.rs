@@ -16,6 +16,7 @@ mod forward_admin;
 mod forward_disk;
 mod forward_dovecot;
 mod forward_hops;
+mod forward_mx;
 mod forward_notices;
 mod forward_operations;
 mod forward_ordinary;

@@ -80,7 +80,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "forward",
-        &["client", "handoff", "log", "metrics", "ring", "shutdown", "sink", "threads", "tls::context"],
+        &[
+            "client",
+            "dns",
+            "handoff",
+            "log",
+            "metrics",
+            "ring",
+            "shutdown",
+            "sink",
+            "threads",
+            "tls::context",
+        ],
     ),
     (
         "admin",

@@ -1,5 +1,6 @@
 //! One connection to a next hop: its session, the octets on their way, what it waits for.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,13 @@ use crate::client::transparency::Unsendable;
 use crate::client::{Client, End, Phase};
 use crate::forward::keep::Why;
 use crate::forward::schedule::{ConnectionId, Delivery, DestinationId};
+use crate::forward::sought::Exchanger;
 use crate::ring::{Outgoing, Ring, SendId, Socket, Token};
 
 /// What a connection is for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// The address of its host is asked for, by this number.
+    /// The address of its host, or the servers of its domain are asked for, by this number.
     Resolving(u64),
     /// The connect is under way.
     Connecting,
@@ -100,6 +102,11 @@ pub(super) struct Connection {
     /// Which of the destination's hosts.
     pub(super) host: usize,
     pub(super) used_for: Use,
+    /// Of a domain: the server that it is to, and those that are tried if no session begins there.
+    pub(super) exchanger: Option<Exchanger>,
+    pub(super) others: VecDeque<Exchanger>,
+    /// The domain takes no mail, for this reason: there is no server, and no socket.
+    pub(super) no_mail: Option<String>,
     pub(super) socket: Option<Socket>,
     pub(super) client: Client,
     pub(super) channel: Option<Box<Channel>>,
@@ -146,6 +153,9 @@ impl Connection {
             destination,
             host,
             used_for: Use::Connecting,
+            exchanger: None,
+            others: VecDeque::new(),
+            no_mail: None,
             socket: None,
             client,
             channel: None,

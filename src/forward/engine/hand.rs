@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::forward::keep::{Change, Fetched, Place, Recipients};
 use crate::forward::schedule::{Delivery, DestinationId};
@@ -73,6 +74,10 @@ pub(super) enum Down {
     /// Sessions begin, and end within a message.
     WithinMessages,
 }
+
+/// To a host whose TLS does not work nothing of it is said for so long, where TLS is no must: mail that goes
+/// in plaintext is better than mail that does not go (RFC 7435).
+pub(super) const PLAIN_FOR: Duration = Duration::from_hours(1);
 
 /// Frames of a segment fit.
 const KEY_SHIFT: u32 = 24;

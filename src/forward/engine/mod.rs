@@ -13,6 +13,7 @@
 //! | `mod` | the turn |
 //! | `orders` | what the schedule wants: connections opened, messages begun, connections closed |
 //! | `session` | octets to and from a session, and what it needs |
+//! | `exchanges`, `servers` | the servers of a domain that goes by its MX, one after the other |
 //! | `settle` | what became of each recipient, told to the schedule and the journal |
 //! | `letters` | what the office and the reader say |
 //! | `operations`, `moves`, `under_way` | what operators ask for; messages that lie somewhere else now |
@@ -23,6 +24,7 @@
 
 mod connection;
 mod counted;
+mod exchanges;
 mod hand;
 mod letters;
 mod moves;
@@ -31,6 +33,7 @@ mod notify;
 mod operations;
 mod orders;
 mod outflow;
+mod servers;
 mod session;
 mod settle;
 mod tls;
@@ -46,10 +49,10 @@ use std::time::{Duration, Instant, SystemTime};
 use self::connection::{Connection, Use};
 use self::hand::{Down, Fetch, Kind, Mail, Pending, Refused, key_of, unpacked};
 use self::notices::Notices;
+use self::servers::Servers;
 use self::tls::TlsSettings;
 use self::under_way::{Moves, Operations};
 use super::keep::Recipients;
-use super::names;
 use super::office::{Answer, Left, Letter};
 use super::operations::Asked;
 use super::reading::{Ahead, Read};
@@ -57,6 +60,7 @@ use super::routes::Routes;
 use super::schedule::{
     self, ConnectionId, Deferred, Delivery, DestinationId, DestinationSettings, ExpiryWalk, Schedule,
 };
+use super::sought;
 use crate::buffer::Pool;
 use crate::client;
 use crate::config::forward::{Balance, Forward, HopProtocol, HopTls, NextHop};
@@ -97,8 +101,8 @@ pub(super) struct Ends {
     pub(super) ahead: Arc<Ahead>,
     pub(super) letters: Sender<Letter>,
     pub(super) answers: Receiver<Answer>,
-    pub(super) questions: Sender<names::Asked>,
-    pub(super) addresses: Receiver<names::Answered>,
+    pub(super) questions: Sender<sought::Asked>,
+    pub(super) addresses: Receiver<sought::Answered>,
     pub(super) asked: Receiver<Asked>,
 }
 
@@ -114,6 +118,7 @@ pub(super) struct Engine<R> {
     /// Hosts that offer TLS and cannot do it, where that is no must: until then nothing of it is said to
     /// them.
     plain_until: HashMap<(DestinationId, usize), Instant>,
+    servers: Servers,
     tls: TlsSettings,
     expire: Duration,
     schedule: Schedule,
@@ -215,6 +220,7 @@ impl<R: Ring> Engine<R> {
             ends,
             hosts,
             plain_until: HashMap::new(),
+            servers: Servers::default(),
             tls: TlsSettings::new(authorities)?,
             expire: forward.queue.expire,
             schedule,
@@ -315,6 +321,7 @@ impl<R: Ring> Engine<R> {
             if let Some(bell) = self.log.flush_if_due(self.now) {
                 self.ring.wake(bell);
             }
+            self.try_next_exchangers();
             self.turn(&mut events)?;
         }
         self.tell_withheld();

@@ -24,10 +24,12 @@ pub(super) struct Notices {
 }
 
 /// The session in which a message was tried.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Tried {
     pub(super) destination: DestinationId,
     pub(super) host: usize,
+    /// The server of its domain, if it goes by MX and there was one.
+    pub(super) exchanger: Option<Box<str>>,
     /// The next hop sends notices itself.
     pub(super) offers_dsn: bool,
 }
@@ -36,7 +38,7 @@ pub(super) struct Tried {
 pub(super) struct Ended<'a> {
     pub(super) stored: &'a StoredEnvelope,
     pub(super) content: &'a [u8],
-    pub(super) tried: Option<Tried>,
+    pub(super) tried: Option<&'a Tried>,
     /// The reply of those who have it.
     pub(super) accepted_by: &'a str,
 }

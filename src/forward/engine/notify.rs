@@ -22,7 +22,8 @@ impl<R: Ring> Engine<R> {
     pub(super) fn tried(&self, slot: usize) -> Option<Tried> {
         let one = self.connections[slot].as_ref()?;
         let offers_dsn = one.client.offers().dsn;
-        Some(Tried { destination: one.destination, host: one.host, offers_dsn })
+        let exchanger = one.exchanger.as_ref().map(|exchanger| exchanger.name.clone());
+        Some(Tried { destination: one.destination, host: one.host, exchanger, offers_dsn })
     }
 
     /// Tells the office what became of recipients of a message: together with a notice, where the sender is
@@ -65,6 +66,7 @@ impl<R: Ring> Engine<R> {
             match &routes.all()[usize::from(tried.destination.0)].to[tried.host].place {
                 HopPlace::Host(name, _) => Some(name.as_str()),
                 HopPlace::Unix(_) => None,
+                HopPlace::Mx(..) => tried.exchanger.as_deref(),
             }
         });
         for change in changes {

@@ -17,8 +17,8 @@ use super::notices::Ended;
 use crate::client::{self, Client, Loss, Phase};
 use crate::config::forward::HopPlace;
 use crate::forward::keep::{Change, Place, Recipients, Wait, Why};
-use crate::forward::names::Asked;
 use crate::forward::schedule::{self, ConnectionId, Delivery, DestinationId, Order};
+use crate::forward::sought::{Asked, Found, Sought};
 use crate::metrics::Attempt;
 use crate::ring::{Ring, Socket, Token};
 use crate::timestamp;
@@ -47,19 +47,8 @@ impl<R: Ring> Engine<R> {
     }
 
     fn open(&mut self, id: ConnectionId, destination: DestinationId, host: usize) {
-        let slot = self.free_slots.pop().unwrap_or_else(|| {
-            self.connections.push(None);
-            self.connections.len() - 1
-        });
-        let mut settings = Arc::clone(&self.hosts[usize::from(destination.0)][host]);
-        if self.plain_until.get(&(destination, host)).is_some_and(|until| self.now < *until) {
-            settings = Arc::new(client::Settings { tls: client::Tls::Off, ..(*settings).clone() });
-        }
-        let client = Client::new(settings);
-        let token = Token::new(slot as u64);
-        let connection = Connection::new(id, token, (destination, host), client, self.now);
-        self.connections[slot] = Some(connection);
-        self.by_id.insert(id, slot);
+        let is_plain = self.plain_until.get(&(destination, host)).is_some_and(|until| self.now < *until);
+        let slot = self.enter(id, (destination, host), is_plain);
         let place = self.routes.all()[usize::from(destination.0)].to[host].place.clone();
         match place {
             HopPlace::Unix(path) => self.connect_unix(slot, &path),
@@ -67,17 +56,45 @@ impl<R: Ring> Engine<R> {
                 if let Ok(address) = name.parse::<IpAddr>() {
                     return self.connect(slot, SocketAddr::new(address, port));
                 }
-                let (number, deadline) = (self.number(), self.now + CONNECT_WAIT_MAX);
-                if let Some(one) = &mut self.connections[slot] {
-                    one.used_for = Use::Resolving(number);
-                    one.deadline = Some(deadline);
-                }
-                let asked = Asked { number, slot, host: name, port, deadline };
-                // There are fewer connections than places.
-                if self.ends.questions.send_and_ring(asked).is_err() {
-                    self.fail_to_connect(slot, "names are not resolved any more");
-                }
+                self.resolve(slot, (name, port), Sought::Addresses);
             }
+            HopPlace::Mx(domain, port) => self.resolve(slot, (domain, port), Sought::Exchangers),
+        }
+    }
+
+    /// A connection that does nothing yet; whether nothing is said of TLS on it.
+    pub(super) fn enter(
+        &mut self,
+        id: ConnectionId,
+        (destination, host): (DestinationId, usize),
+        is_plain: bool,
+    ) -> usize {
+        let slot = self.free_slots.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.connections.len() - 1
+        });
+        let mut settings = Arc::clone(&self.hosts[usize::from(destination.0)][host]);
+        if is_plain {
+            settings = Arc::new(client::Settings { tls: client::Tls::Off, ..(*settings).clone() });
+        }
+        let client = Client::new(settings);
+        let token = Token::new(slot as u64);
+        let connection = Connection::new(id, token, (destination, host), client, self.now);
+        self.connections[slot] = Some(connection);
+        self.by_id.insert(id, slot);
+        slot
+    }
+
+    fn resolve(&mut self, slot: usize, (host, port): (String, u16), sought: Sought) {
+        let (number, deadline) = (self.number(), self.now + CONNECT_WAIT_MAX);
+        if let Some(one) = &mut self.connections[slot] {
+            one.used_for = Use::Resolving(number);
+            one.deadline = Some(deadline);
+        }
+        let asked = Asked { number, slot, host, sought, port, deadline };
+        // There are fewer connections than places.
+        if self.ends.questions.send_and_ring(asked).is_err() {
+            self.fail_to_connect(slot, "names are not resolved any more");
         }
     }
 
@@ -90,20 +107,22 @@ impl<R: Ring> Engine<R> {
             if !self.connections[slot].as_ref().is_some_and(waits) {
                 continue;
             }
-            match answered.addresses {
+            match answered.found {
                 // Another one with each connection: one of them may be dead.
-                Ok(found) if !found.is_empty() => {
+                Ok(Found::Addresses(found)) if !found.is_empty() => {
                     let turn = usize::try_from(answered.number).unwrap_or_default();
                     let address = found[turn % found.len()];
                     self.connect(slot, address);
                 }
-                Ok(_) => self.fail_to_connect(slot, "its name has no address"),
+                Ok(Found::Addresses(_)) => self.fail_to_connect(slot, "its name has no address"),
+                Ok(Found::Exchangers(found)) => self.try_exchangers(slot, found),
+                Ok(Found::NoMail(why)) => self.take_no_mail(slot, why),
                 Err(why) => self.fail_to_connect(slot, &why),
             }
         }
     }
 
-    fn connect(&mut self, slot: usize, address: SocketAddr) {
+    pub(super) fn connect(&mut self, slot: usize, address: SocketAddr) {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         match socket(family) {
             Ok(socket) => {
@@ -145,7 +164,12 @@ impl<R: Ring> Engine<R> {
 
     /// No session came to be.
     pub(super) fn fail_to_connect(&mut self, slot: usize, why: &str) {
+        if self.leave_exchanger(slot) {
+            return;
+        }
         let Some(one) = &mut self.connections[slot] else { return };
+        let of_exchanger = one.exchanger.as_ref().map(|exchanger| format!("{exchanger}: {why}"));
+        let why = of_exchanger.as_deref().unwrap_or(why);
         let id = one.id;
         let (destination, host) = (one.destination, one.host);
         self.forget(slot);
@@ -266,13 +290,13 @@ impl<R: Ring> Engine<R> {
             queued,
             connect,
         });
-        self.advance(slot);
+        if one.no_mail.is_some() { self.refuse_mail(slot) } else { self.advance(slot) }
     }
 
     fn close(&mut self, id: ConnectionId) {
         let Some(&slot) = self.by_id.get(&id) else { return };
         let Some(one) = &mut self.connections[slot] else { return };
-        if one.end.is_some() {
+        if one.end.is_some() || one.no_mail.is_some() {
             self.forget(slot);
             self.schedule.closed(id);
             return;

@@ -1,12 +1,10 @@
 //! Octets to and from a session, and what it needs next.
 
-use std::time::Duration;
-
 use rustix::io::Errno;
 
 use super::Engine;
 use super::connection::{Failed, Unsaid, Use};
-use super::hand::Down;
+use super::hand::{Down, PLAIN_FOR};
 use super::outflow::Outflow;
 use super::tls::Channel;
 use crate::client::{End, Loss, Phase, Recipient, Step, Transaction};
@@ -14,10 +12,6 @@ use crate::config::forward::{HopPlace, HopTls};
 use crate::forward::keep::Why;
 use crate::forward::schedule::Ended;
 use crate::ring::{Event, Received, Ring, Token};
-
-/// To a host whose TLS does not work nothing of it is said for so long, where TLS is no must: mail that goes
-/// in plaintext is better than mail that does not go (RFC 7435).
-const PLAIN_FOR: Duration = Duration::from_hours(1);
 
 impl<R: Ring> Engine<R> {
     pub(super) fn handle_event(&mut self, event: Event) {
@@ -190,6 +184,7 @@ impl<R: Ring> Engine<R> {
         let name = match &route.to[one.host].place {
             HopPlace::Host(name, _) => name,
             HopPlace::Unix(_) => "localhost",
+            HopPlace::Mx(..) => one.exchanger.as_ref().map_or("", |exchanger| &exchanger.name),
         };
         match Channel::new(&self.tls, name, route.tls == HopTls::Required) {
             Ok(channel) => one.channel = Some(Box::new(channel)),
@@ -281,6 +276,9 @@ impl<R: Ring> Engine<R> {
                 let place = (one.destination, one.host);
                 let is_must = self.routes.all()[usize::from(one.destination.0)].tls == HopTls::Required;
                 if is_of_tls(end) && !is_must {
+                    if one.exchanger.is_some() {
+                        return self.try_in_plaintext(slot);
+                    }
                     self.plain_until.insert(place, self.now + PLAIN_FOR);
                 }
                 let said = match (one.client.end_reply(), &one.tls_fault) {
@@ -298,8 +296,10 @@ impl<R: Ring> Engine<R> {
             Use::Fetching(..) => {
                 let id = one.id;
                 let place = (one.destination, one.host);
-                let why = end.to_string();
+                let exchanger = one.exchanger.as_ref().map(|exchanger| exchanger.address);
+                let (why, was_used) = (end.to_string(), one.was_used);
                 self.forget(slot);
+                self.note_exchanger(exchanger, Ended::Untouched(&why), was_used);
                 self.schedule.finished(id, Ended::Untouched(&why), self.now);
                 self.tell_suspended(place, &why);
             }

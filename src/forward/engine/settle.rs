@@ -70,9 +70,11 @@ impl<R: Ring> Engine<R> {
         let Some(mut current) = one.current.take() else { return };
         let id = one.id;
         let host = (one.destination, one.host);
+        let exchanger = one.exchanger.as_ref().map(|exchanger| exchanger.address);
         one.used_for = Use::Idle;
         // A server may close what was used before, and nobody has to tell of it in time.
-        let is_unheard = one.was_used && one.client.replies() == current.replies_before;
+        let was_used = one.was_used;
+        let is_unheard = was_used && one.client.replies() == current.replies_before;
         one.was_used = true;
         let is_untouched = current.transactions == 0 || is_unheard || end.is_some_and(is_before_mail);
         let why = match end {
@@ -104,6 +106,7 @@ impl<R: Ring> Engine<R> {
         let fate = self.schedule.finished(id, ended, self.now);
         self.count_ended(&current, ended);
         self.tell_host(host, ended);
+        self.note_exchanger(exchanger, ended, was_used);
         if end.is_some() && matches!(ended, Ended::Done | Ended::Deferred | Ended::Part) {
             self.schedule.closed(id);
         }
@@ -116,11 +119,11 @@ impl<R: Ring> Engine<R> {
         }
         self.tell_delivered(&current, fate);
         current.deferred.append(&mut current.untried);
-        self.settle(current, fate, tried);
+        self.settle(current, fate, tried.as_ref());
     }
 
     /// Tells the journal.
-    fn settle(&mut self, mut current: Current, fate: Fate, tried: Option<Tried>) {
+    fn settle(&mut self, mut current: Current, fate: Fate, tried: Option<&Tried>) {
         let place = current.message.place;
         let delivery = current.delivery;
         let sent: Recipients = current.sent.iter().copied().collect();
@@ -184,7 +187,7 @@ impl<R: Ring> Engine<R> {
         self.tell(Pending { kind, change: later });
     }
 
-    fn tell_of(&mut self, current: &Current, tried: Option<Tried>, changes: Vec<Change>) {
+    fn tell_of(&mut self, current: &Current, tried: Option<&Tried>, changes: Vec<Change>) {
         let (stored, content) = (&current.message.envelope, &*current.message.content);
         self.tell_ended(&EndedMessage { stored, content, tried, accepted_by: &current.accepted_by }, changes);
     }

@@ -2,7 +2,7 @@
 
 use ringmx::config;
 
-use ringmx::config::forward::Dsn;
+use ringmx::config::forward::{Dsn, HopTls};
 
 use super::{REST, assert_problems, assert_warnings, good};
 
@@ -285,7 +285,7 @@ fn notices_need_somebody_who_takes_them_and_somebody_who_vouches() {
     assert_problems(
         &of("", "dsn = \"all\"\n"),
         &[
-            ":10: forward_queue.dsn_via: missing: ringmx looks up no MX, so notices need a server that brings them to their senders; \
+            ":10: forward_queue.dsn_via: missing: ringmx keeps no queue to the Internet, so notices need a server that brings them to their senders; \
            write for example dsn_via = \"smtp://10.0.0.9:25\"",
         ],
     );
@@ -307,5 +307,64 @@ fn notices_need_somebody_who_takes_them_and_somebody_who_vouches() {
             ":11: forward_queue.dsn_via: \"10.0.0.9\" is no next hop; write \"lmtp://unix:PATH\", \"lmtp://HOST:PORT\" or \
            \"smtp://HOST:PORT\"",
         ],
+    );
+}
+
+#[test]
+fn mail_goes_by_mx_for_domains_that_are_named_and_to_nobody_else() {
+    let of = |route: &str| {
+        format!(
+            "domains = [\"x.test\"]\n[[listener]]\naddress = \"127.0.0.1:2525\"\n[[sink]]\nkind = \"spool\"\npath = \"s\"\n\
+             [[forward]]\n{route}\n[[forward]]\nto = [\"smtp://10.0.0.5\"]\n[forward_queue]\n\
+             dsn = \"all\"\ndsn_via = \"smtp://10.0.0.9\"\n"
+        )
+    };
+    let named = "domains = [\"X.test\", \"y.test\", \"x.test\"]\n";
+    let routes = good(&of(&format!("{named}to = [\"mx\"]\ntls = \"required\""))).forward.routes;
+    let hops: Vec<String> = routes.iter().map(|route| route.to[0].to_string()).collect();
+    assert_eq!(hops, ["mx:x.test", "mx:y.test", "smtp://10.0.0.5:25"], "each domain once");
+    assert!(routes.iter().all(|route| route.to.len() == 1));
+    assert!(routes[..2].iter().all(|route| route.tls == HopTls::Required && route.domains.len() == 1));
+    for (route, problem) in [
+        (
+            "to = [\"mx\"]".to_owned(),
+            ":7: forward.domains: missing: mail goes by MX only for domains that are named; write for example domains = \
+             [\"example.org\"]",
+        ),
+        (
+            "domains = [\"x.test\", \"*.y.test\"]\nto = [\"mx\"]".to_owned(),
+            ":8: forward.domains: \"*.y.test\" is no single domain, and each has an MX of its own; with \"mx\" name each domain",
+        ),
+        (
+            format!("{named}to = [\"mx\", \"lmtp://10.0.0.5\"]"),
+            ":9: forward.to: \"mx\" stands alone: it is the servers that the DNS names for each domain; write other next hops in a \
+             [[forward]] of their own",
+        ),
+        (
+            format!("{named}to = [\"mx\", \"mx:2525\"]"),
+            ":9: forward.to: \"mx\" stands alone: it is the servers that the DNS names for each domain; write other next hops in a \
+             [[forward]] of their own",
+        ),
+        (
+            format!("{named}to = [\"lmtp://mx\", \"mx:0\"]"),
+            ":9: forward.to: \"mx:0\" names no port; write \"mx\", or \"mx:PORT\"",
+        ),
+        (
+            format!("{named}to = [\"mx\"]\nxclient = true"),
+            ":10: forward.xclient: servers of others are told of no client: leave it out with \"mx\"",
+        ),
+        (
+            format!(
+                "domains = {:?}\nto = [\"mx\"]",
+                (0..1001).map(|number| format!("n{number}.test")).collect::<Vec<_>>()
+            ),
+            ":8: forward.domains: 1001 are named; with \"mx\" 1000 are allowed",
+        ),
+    ] {
+        assert_problems(&of(&route), &[problem]);
+    }
+    assert_warnings(
+        &of(&format!("{named}to = [\"mx\"]\nbalance = \"spread\"")),
+        &[":10: forward.balance: it has no effect with \"mx\": the preference of the MX records counts"],
     );
 }

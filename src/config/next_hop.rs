@@ -1,0 +1,200 @@
+//! What stands in `to` of `[[forward]]`: the servers that mail goes to.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::names;
+
+/// Octets of the path of a socket, with its NUL (unix(7)).
+const PATH_BYTES_MAX: usize = 108;
+
+/// The ports where a next hop names none: LMTP has none of its own, 24 is what servers of it listen on.
+const PORT_SMTP: u16 = 25;
+const PORT_LMTP: u16 = 24;
+
+pub(super) const HOP_FORM: &str = "write \"lmtp://unix:PATH\", \"lmtp://HOST:PORT\" or \"smtp://HOST:PORT\"";
+
+/// A server that takes mail from us.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NextHop {
+    /// What it speaks.
+    pub protocol: HopProtocol,
+    /// Where it is.
+    pub place: HopPlace,
+}
+
+/// What a next hop speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HopProtocol {
+    /// RFC 5321.
+    Smtp,
+    /// RFC 2033: a reply for each recipient after the mail data.
+    Lmtp,
+}
+
+/// Where a next hop is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HopPlace {
+    /// A socket that is a file.
+    Unix(PathBuf),
+    /// An address, or a name that the system resolves, in lower case; and a port.
+    Host(String, u16),
+    /// The servers that the MX records of this domain name, in lower case as A-labels; and their port.
+    Mx(String, u16),
+}
+
+/// What stands in `to`.
+pub(super) enum To {
+    Hop(NextHop),
+    /// The MX of each domain, at this port.
+    Mx(u16),
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.protocol {
+            HopProtocol::Smtp => "smtp",
+            HopProtocol::Lmtp => "lmtp",
+        };
+        match &self.place {
+            HopPlace::Mx(domain, PORT_SMTP) => write!(f, "mx:{domain}"),
+            HopPlace::Mx(domain, port) => write!(f, "mx:{domain}:{port}"),
+            HopPlace::Unix(path) => write!(f, "{scheme}://unix:{}", path.display()),
+            HopPlace::Host(host, port) if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}"),
+            HopPlace::Host(host, port) => write!(f, "{scheme}://{host}:{port}"),
+        }
+    }
+}
+
+/// A next hop, `mx`, or `mx:PORT`.
+pub(super) fn to(text: &str, base_dir: &Path) -> Result<To, String> {
+    let port = match text.strip_prefix("mx") {
+        Some("") => PORT_SMTP,
+        Some(rest) if rest.starts_with(':') => port_number(&rest[1..])
+            .ok_or_else(|| format!("{text:?} names no port; write \"mx\", or \"mx:PORT\""))?,
+        Some(_) | None => return next_hop(text, base_dir).map(To::Hop),
+    };
+    Ok(To::Mx(port))
+}
+
+/// `lmtp://unix:PATH`, `lmtp://HOST:PORT`, `smtp://HOST:PORT`.
+pub(super) fn next_hop(text: &str, base_dir: &Path) -> Result<NextHop, String> {
+    let (scheme, rest) =
+        text.split_once("://").ok_or_else(|| format!("{text:?} is no next hop; {HOP_FORM}"))?;
+    let (protocol, port) = match scheme {
+        "smtp" => (HopProtocol::Smtp, PORT_SMTP),
+        "lmtp" => (HopProtocol::Lmtp, PORT_LMTP),
+        _ => return Err(format!("{scheme:?} is nothing that can be spoken to a next hop; {HOP_FORM}")),
+    };
+    let place = match rest.strip_prefix("unix:") {
+        Some(path) => HopPlace::Unix(unix(path, base_dir)?),
+        None => {
+            host_and_port(rest, port).ok_or_else(|| format!("{text:?} names no host and port; {HOP_FORM}"))?
+        }
+    };
+    Ok(NextHop { protocol, place })
+}
+
+fn unix(path: &str, base_dir: &Path) -> Result<PathBuf, String> {
+    let is_empty = path.is_empty();
+    let path = base_dir.join(path);
+    // It is a part of names, which stand in lines.
+    let name = if is_empty { "".into() } else { path.to_string_lossy() };
+    if is_empty || name.contains(char::is_control) {
+        return Err(format!("{name:?} is no path of a socket; {HOP_FORM}"));
+    }
+    if path.as_os_str().len() >= PATH_BYTES_MAX {
+        let allowed = PATH_BYTES_MAX - 1;
+        return Err(format!("{} is too long for a socket: {allowed} octets it may have", path.display()));
+    }
+    Ok(path)
+}
+
+/// A name, an address, or an IPv6 address in brackets; with a port or without.
+fn host_and_port(text: &str, port: u16) -> Option<HopPlace> {
+    let place = |host: &str, port: u16| {
+        let is_address = host.parse::<std::net::IpAddr>().is_ok();
+        let host = if is_address { host.to_owned() } else { names::domain(host).ok()? };
+        Some(HopPlace::Host(host, port))
+    };
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, after) = rest.split_once(']')?;
+        address.parse::<std::net::Ipv6Addr>().ok()?;
+        let port = if after.is_empty() { port } else { port_number(after.strip_prefix(':')?)? };
+        return place(address, port);
+    }
+    match text.rsplit_once(':') {
+        Some((host, _)) if host.contains(':') => None,
+        Some((host, after)) => place(host, port_number(after)?),
+        None => place(text, port),
+    }
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port| *port > 0 && !text.starts_with('+'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(text: &str) -> Result<String, String> {
+        next_hop(text, Path::new("/etc/ringmx")).map(|hop| hop.to_string())
+    }
+
+    #[test]
+    fn mx_is_read() {
+        let port = |text: &str| match to(text, Path::new("/etc/ringmx")) {
+            Ok(To::Mx(port)) => Ok(port),
+            Ok(To::Hop(hop)) => Err(hop.to_string()),
+            Err(why) => Err(why),
+        };
+        assert_eq!((port("mx"), port("mx:2525")), (Ok(25), Ok(2525)));
+        for (wrong, said) in [
+            ("mx:0", "names no port; write \"mx\""),
+            ("mx:", "names no port"),
+            ("mx1", "is no next hop"),
+            ("lmtp:mx", "is no next hop"),
+            ("smtp://mx", "smtp://mx:25"),
+        ] {
+            assert!(port(wrong).is_err_and(|why| why.contains(said)), "{wrong}");
+        }
+        let by_mx = |port| NextHop {
+            protocol: HopProtocol::Smtp,
+            place: HopPlace::Mx("example.org".to_owned(), port),
+        };
+        assert_eq!(by_mx(25).to_string(), "mx:example.org");
+        assert_eq!(by_mx(2525).to_string(), "mx:example.org:2525");
+    }
+
+    #[test]
+    fn next_hops_are_read() {
+        for (text, expected) in [
+            ("lmtp://unix:/run/dovecot/lmtp", "lmtp://unix:/run/dovecot/lmtp"),
+            ("lmtp://unix:lmtp", "lmtp://unix:/etc/ringmx/lmtp"),
+            ("smtp://10.0.0.5:2525", "smtp://10.0.0.5:2525"),
+            ("smtp://10.0.0.5", "smtp://10.0.0.5:25"),
+            ("lmtp://Mail.Example.ORG", "lmtp://mail.example.org:24"),
+            ("smtp://[2001:db8::1]", "smtp://[2001:db8::1]:25"),
+            ("smtp://[2001:db8::1]:26", "smtp://[2001:db8::1]:26"),
+        ] {
+            assert_eq!(hop(text).as_deref(), Ok(expected), "{text}");
+        }
+        for wrong in [
+            "",
+            "10.0.0.5:25",
+            "http://10.0.0.5:25",
+            "smtp://",
+            "smtp://2001:db8::1",
+            "smtp://[10.0.0.5]:25",
+            "smtp://10.0.0.5:0",
+            "smtp://10.0.0.5:65536",
+            "smtp://10.0.0.5:+25",
+            "smtp://a b:25",
+            "lmtp://unix:",
+        ] {
+            assert!(hop(wrong).is_err_and(|why| why.contains("write \"lmtp://unix:PATH\"")), "{wrong}");
+        }
+        assert!(hop(&format!("lmtp://unix:/{}", "x".repeat(107))).is_err());
+    }
+}
