@@ -49,7 +49,7 @@ impl Ringmx {
         let (config, _) = ringmx::config::parse(&text, "test.toml", folder.path()).expect("a configuration");
         let shutdown = ringmx::shutdown::Shutdown::on_signals().expect("signals");
         std::thread::spawn(move || {
-            ringmx::server::serve(&config, None, ringmx::config::Lists::default(), &[], &shutdown)
+            ringmx::server::serve(&config, None, ringmx::config::Lists::default(), &[], false, &shutdown)
                 .expect("it serves");
         });
         let deadline = Instant::now() + Duration::from_secs(30);
