@@ -13,6 +13,7 @@ use super::schedule::DestinationId;
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::metrics::OfficeMetrics;
 use crate::sink::spool::cursor::Cursor;
+use crate::sink::spool::envelope::StoredEnvelope;
 use crate::sink::{Report, Site};
 
 /// Changes wait so long for others, which are made durable with them.
@@ -36,6 +37,8 @@ pub enum Letter {
     Fetch(u64, Place),
     /// Who waits for this message? The answer has the same number.
     Ask(u64, Place),
+    /// The same of one that was given up, and what is known of it.
+    AskDead(u64, Place),
     /// These next hops are suspended, and no others. The answer has the same number.
     Suspend(u64, Vec<Suspended>),
     /// Nothing names a message by this place any more, from which it was moved.
@@ -52,6 +55,8 @@ pub enum Answer {
     Fetched(u64, Result<Box<Fetched>, String>),
     /// Those who wait for a message, with the names of their destinations.
     Waits(u64, Vec<(Box<str>, Recipients)>),
+    /// Those of one that was given up, and its envelope.
+    Dead(u64, Result<Box<(StoredEnvelope, Recipients)>, String>),
     /// These messages lie somewhere else now.
     Moved(Vec<Moved>),
 }
@@ -246,6 +251,14 @@ impl Gathered {
                 }
                 Waiting::Item(Letter::Ask(number, place)) => {
                     answers.push_back(Answer::Waits(number, keeper.waits(place)));
+                }
+                Waiting::Item(Letter::AskDead(number, place)) => {
+                    metrics.pulse.begin();
+                    let envelope = keeper.envelope(place).map_err(|error| error.to_string());
+                    metrics.pulse.end();
+                    let waits = keeper.waits(place);
+                    let all = waits.iter().fold(Recipients::none(), |all, (_, some)| all.with(some));
+                    answers.push_back(Answer::Dead(number, envelope.map(|known| Box::new((known, all)))));
                 }
                 Waiting::Item(Letter::Suspend(number, all)) => {
                     metrics.pulse.begin();

@@ -189,6 +189,7 @@ impl<R: Ring> Engine<R> {
                     self.handle_fetched(number, result.map(|fetched| *fetched));
                 }
                 Answer::Waits(step, waits) => self.handle_waits(step, &waits),
+                Answer::Dead(step, known) => self.handle_dead(step, known.map(|known| *known)),
                 Answer::Moved(moved) => self.handle_moved(moved),
             }
         }
@@ -269,8 +270,7 @@ impl<R: Ring> Engine<R> {
                     self.look_again(delivery);
                 }
             },
-            Kind::Operation(step) => self.handle_revived(step, &fetch, fetched),
-            Kind::Settle | Kind::Move(_) => {}
+            Kind::Settle | Kind::Move(_) | Kind::Operation(_) => {}
         }
     }
 

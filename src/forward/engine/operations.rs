@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Engine;
-use super::hand::{Arrived, Fetch, Kind, Pending, cursor_of, key_of, seconds};
+use super::hand::{Kind, Pending, cursor_of, key_of, seconds};
 use super::under_way::{Command, Step, What};
 use crate::forward::desk::OPERATIONS_MAX;
 use crate::forward::keep::{Change, Place, Recipients, Refused, Suspended, Wait};
@@ -17,7 +17,7 @@ use crate::forward::schedule::{self, Answer, Deferred, Delivery, DestinationId, 
 use crate::log::events;
 use crate::ring::Ring;
 use crate::sink::spool::cursor::Cursor;
-use crate::sink::spool::envelope::OWN_PROTOCOL;
+use crate::sink::spool::envelope::{OWN_PROTOCOL, StoredEnvelope};
 use crate::timestamp;
 
 /// What a message that is tried again after it was given up shows until then.
@@ -138,7 +138,7 @@ impl<R: Ring> Engine<R> {
     fn retry_place(&mut self, command: u64, picked: &Picked) -> Result<u64, String> {
         if let Place::Dead(_) = picked.place {
             let step = self.begin_step(command, What::Revive, picked, Vec::new());
-            self.fetch(Kind::Operation(step), picked.place);
+            self.unsent.push_back(Letter::AskDead(step, picked.place));
             return Ok(0);
         }
         let deliveries = self.deliveries_at(picked.place, picked.of);
@@ -297,19 +297,19 @@ impl<R: Ring> Engine<R> {
         self.tell(Pending { kind: Kind::Operation(step), change });
     }
 
-    /// A message that was given up was read: its recipients wait where they would go now.
-    pub(super) fn handle_revived(&mut self, step: u64, fetch: &Fetch, fetched: Arrived) {
-        let fetched = match fetched {
-            Ok(fetched) => fetched,
+    /// The office says who did not get a message that was given up: they wait where they would go now.
+    pub(super) fn handle_dead(&mut self, step: u64, known: Result<(StoredEnvelope, Recipients), String>) {
+        let (stored, recipients) = match known {
+            Ok(known) => known,
             Err(why) => return self.end_step(step, Some(why)),
         };
-        let recipients = fetched.waits.iter().fold(Recipients::none(), |all, (_, some)| all.with(some));
+        let Some(place) = self.operations.steps.get(&step).map(|step| step.place) else { return };
         if recipients.is_empty() {
             return self.end_step(step, Some(GONE.to_owned()));
         }
-        let parts = match &*fetched.envelope.protocol {
+        let parts = match &*stored.protocol {
             OWN_PROTOCOL => self.routes.notice_parts(recipients),
-            _ => self.routes.parts(&fetched.envelope.envelope, |index| recipients.contains(index)),
+            _ => self.routes.parts(&stored.envelope, |index| recipients.contains(index)),
         };
         if parts.destined.is_empty() {
             return self.end_step(step, Some(UNROUTED.to_owned()));
@@ -330,7 +330,7 @@ impl<R: Ring> Engine<R> {
                 reply: TRIED_AGAIN.to_owned(),
                 held: false,
             };
-            self.tell_step(step, Change::Later { place: fetch.place, recipients, wait });
+            self.tell_step(step, Change::Later { place, recipients, wait });
         }
     }
 

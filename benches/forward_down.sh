@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# What a next hop that is down costs: the mail of nine others while a tenth is down, and how fast one that was away for a minute has
+# all that waited for it.
+#
+#   benches/forward_down.sh [ROUNDS] [MESSAGES] [RATE] [AWAY]
+#
+# MESSAGES of 4 KiB for each of nine domains are in the spool, without and with as many for a tenth whose next hop takes no connection:
+# how long it takes until the nine have theirs. Then RATE a second come for one domain; its next hop is away for AWAY seconds. The far
+# end is a receiver with `discard` on core 1, the receiver and the forwarder run on core 0.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. benches/ready.sh
+rounds=${1:-3} messages=${2:-2000} rate=${3:-2000} away=${4:-60}
+ringmx=target/release/ringmx loadgen=target/release/loadgen
+[ -x $ringmx ] && [ -x $loadgen ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/forward-down.XXXXXX") near='' far='' forwarder='' sampler=''
+clean() {
+  for process in $near $far $forwarder $sampler; do kill -KILL "$process" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$work"
+}
+trap clean EXIT
+
+cat >"$work/far.toml" <<TOML
+hostname = "far.example.test"
+domains = ["*.example.test"]
+[[listener]]
+address = "0.0.0.0:2825"
+[shards]
+cpus = [1]
+[limits]
+connections_per_client_max = 1000
+[log]
+sessions = false
+messages = false
+[admin]
+address = "127.0.0.1:2829"
+[[sink]]
+kind = "discard"
+TOML
+far() {
+  taskset -c 1 $ringmx serve --config "$work/far.toml" 2>"$work/far.log" &
+  far=$!
+  ready "$work/far.log" "$far"
+}
+
+{
+  cat <<TOML
+hostname = "near.example.test"
+domains = ["*.example.test"]
+[[listener]]
+address = "127.0.0.1:2820"
+[shards]
+cpus = [0]
+[log]
+sessions = false
+messages = false
+[[sink]]
+kind = "spool"
+path = "$work/spool"
+TOML
+  for number in 0 1 2 3 4 5 6 7 8 9; do
+    # Nothing listens at the last one.
+    [ $number = 9 ] && port=2826 || port=2825
+    printf '[[forward]]\ndomains = ["d%s.example.test"]\nto = ["smtp://127.0.0.%s:%s"]\ntls = "off"\n' $number $((number + 1)) $port
+  done
+  printf '[[forward]]\nto = ["smtp://127.0.0.11:2825"]\ntls = "off"\n'
+} >"$work/near.toml"
+near() {
+  taskset -c 0 $ringmx serve --config "$work/near.toml" 2>"$work/near.log" &
+  near=$!
+  ready "$work/near.log" "$near"
+}
+stop() { kill -TERM "$1"; wait "$1" 2>/dev/null || true; }
+forward() {
+  taskset -c 0 $ringmx forward --config "$work/near.toml" 2>"$work/forward.log" &
+  forwarder=$!
+}
+# What the far end has answered with 250.
+taken() { curl -s http://127.0.0.1:2829/metrics | awk '/^ringmx_messages_total.*outcome="stored"/ {s += $NF} END {printf "%d", s}'; }
+
+# nine NAME DOMAINS: how long the nine wait while there is mail for so many.
+nine() {
+  rm -rf "$work/spool"
+  near
+  local loads=() number
+  for number in $(seq 0 $(($2 - 1))); do
+    $loadgen 127.0.0.1:2820 -s 4KiB -c 2 -m "$messages" --to "user@d$number.example.test" >/dev/null &
+    loads+=($!)
+  done
+  wait "${loads[@]}"
+  stop "$near"; near=''
+  local before start until
+  before=$(taken) start=$(date +%s%N) until=$((SECONDS + 120))
+  forward
+  until [ "$(taken)" -ge $((before + 9 * messages)) ]; do
+    [ $SECONDS -lt $until ] || { echo "only $(($(taken) - before)) of $((9 * messages)) came" >&2; exit 1; }
+    sleep 0.02
+  done
+  echo "$1 $(($(date +%s%N) - start))" >>"$work/nine"
+  stop "$forwarder"; forwarder=''
+}
+
+far
+for _ in $(seq "$rounds"); do
+  nine without 9
+  nine with 10
+done
+python3 - "$work/nine" "$((9 * messages))" <<'PY'
+import statistics, sys
+rows = {}
+for line in open(sys.argv[1]):
+    name, nanoseconds = line.split()
+    rows.setdefault(name, []).append(int(nanoseconds) / 1e9)
+count = int(sys.argv[2])
+without, dead = (statistics.median(rows[name]) for name in ("without", "with"))
+print(f"nine next hops: {count / without:.0f} messages/s; beside a tenth that is down {count / dead:.0f}, {dead / without - 1:+.1%} time")
+PY
+
+echo "$rate/s for one next hop, which is away for $away s:"
+rm -rf "$work/spool"
+near
+forward
+python3 - "$work/samples" <<'PY' &
+import re, sys, time, urllib.request
+with open(sys.argv[1], "w") as out:
+    while True:
+        try:
+            text = urllib.request.urlopen("http://127.0.0.1:2829/metrics", timeout=1).read().decode()
+        except OSError:
+            text = ""
+        stored = sum(float(n) for n in re.findall(r'^ringmx_messages_total\{.*outcome="stored".*\} (\S+)$', text, re.M))
+        connections = sum(float(n) for n in re.findall(r"^ringmx_connections_open(?:\{.*\})? (\S+)$", text, re.M))
+        print(time.time(), bool(text), stored, connections, file=out, flush=True)
+        time.sleep(0.25)
+PY
+sampler=$!
+$loadgen 127.0.0.1:2820 -s 4KiB -c 20 --rate "$rate/s" --duration "$((away + 50))s" --to user@one.example.test >"$work/load.txt" &
+load=$!
+sleep 10
+stop "$far"
+sleep "$away"
+far
+echo "back $(date +%s.%N)" >"$work/back"
+wait "$load"
+sleep 2
+kill "$sampler" 2>/dev/null || true; sampler=''
+stop "$near"; near=''
+stop "$forwarder"; forwarder=''
+python3 - "$work/samples" "$work/back" "$rate" "$away" <<'PY'
+import sys
+samples, back, rate, away = sys.argv[1:]
+back, rate, away = float(open(back).read().split()[1]), float(rate), float(away)
+rows = [line.split() for line in open(samples)]
+rows = [(float(at) - back, float(stored), float(connections)) for at, up, stored, connections in rows if up == "True" and float(at) > back]
+first = next((at for at, stored, _ in rows if stored > 0), None)
+speeds = [(b[0], (b[1] - a[1]) / (b[0] - a[0])) for a, b in zip(rows, rows[1:])]
+full = max(speed for _, speed in speeds)
+reached = next(at for at, speed in speeds if speed >= full / 2)
+# All that came until then is there.
+caught_up = next((at for at, stored, _ in rows if stored >= (away + at) * rate * 0.98), None)
+print(f"first message {first:.1f} s after it is back; half of the full {full:.0f}/s after {reached:.1f} s; nothing waits after "
+      f"{'%.1f s' % caught_up if caught_up else 'more than it was watched'}; at most {max(row[2] for row in rows):.0f} connections of 20")
+PY
