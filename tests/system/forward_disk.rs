@@ -1,10 +1,10 @@
 //! The forwarder whose disk fails under its notes while mail is on its way: what it could not note is said
-//! again, nobody goes without mail, and nobody has it twice for it.
+//! again, nobody goes without mail or a notice, and nobody has one twice for it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use support::client::Client;
+use support::client::{Client, stuffed};
 use support::faulty::{Fault, Faulty};
 use support::image;
 use support::next_hop::{Manner, NextHop, accept};
@@ -41,6 +41,8 @@ fn manner(recipient: fn(&str) -> String) -> Manner {
 /// A receiver and a forwarder on a disk that fails.
 struct Setting {
     hop: NextHop,
+    /// Takes notices to senders.
+    via: NextHop,
     near: Server,
     disk: Faulty,
     sent: Vec<String>,
@@ -57,30 +59,36 @@ impl Setting {
         let spool = folder.path().join("spool");
         let disk = Faulty::mount(&folder.path().join("behind"), &spool, true);
         let disk = disk.expect("a FUSE file system");
-        let hop = NextHop::start(manner(by_name));
+        let [hop, via] = [by_name, accept].map(|recipient| NextHop::start(manner(recipient)));
         let near = Server::start_whole(&format!(
             "hostname = \"near.example.test\"\ndomains = [\"example.test\"]\n[[listener]]\n\
              address = \"127.0.0.1:0\"\n[[sink]]\nkind = \"spool\"\npath = \"{}\"\nsegment_size = \"1MiB\"\n\
-             [log]\nsessions = false\n[[forward]]\nto = [\"smtp://{}\"]\n",
+             dsn = true\n[log]\nsessions = false\n[[forward]]\nto = [\"smtp://{}\"]\n\
+             [forward_queue]\ndsn = \"all\"\ndsn_via = \"smtp://{}\"\n",
             spool.display(),
-            hop.address()
+            hop.address(),
+            via.address()
         ));
-        Some(Self { hop, near, disk, sent: Vec::new(), _folder: folder })
+        Some(Self { hop, via, near, disk, sent: Vec::new(), _folder: folder })
     }
 
-    /// Some messages more of each kind.
+    /// Some messages more of each kind, each with a sender of its own who wants to hear what became of it.
     fn send(&mut self) {
         let mut client = Client::greeted(self.near.address());
         for _ in 0..MESSAGES {
             for kind in ["user", "full", "gone"] {
                 let name = format!("{kind}.{}", self.sent.len());
-                let data = format!("Subject: {name}\r\n\r\n{}\r\n", "text ".repeat(400));
+                let data = stuffed(format!("Subject: {name}\r\n\r\n{}\r\n", "text ".repeat(400)).as_bytes());
                 let start = Instant::now();
                 // The receiver looks again a second after its disk failed.
                 let mut reply = String::new();
                 while !reply.starts_with("250") {
                     assert!(start.elapsed() < PATIENCE, "{reply}");
-                    reply = client.deliver("a@x.test", &format!("{name}@example.test"), data.as_bytes());
+                    client.command(&format!("MAIL FROM:<a@{name}.test>"), "250");
+                    client.command(&format!("RCPT TO:<{name}@example.test> NOTIFY=SUCCESS,FAILURE"), "250");
+                    client.command("DATA", "354");
+                    client.send(&data);
+                    reply = client.reply();
                 }
                 self.sent.push(name);
             }
@@ -124,24 +132,52 @@ impl Setting {
             if is_so(&list) {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "{what}:\n{list}{}", forwarder.log());
+            let (taken, told) = (self.taken(), self.told());
+            let lacks: Vec<_> = self.sent.iter().filter(|name| !told.contains_key(*name)).collect();
+            let still = format!("{} went out, not told are {lacks:?}", taken.len());
+            assert!(start.elapsed() < PATIENCE, "{what}: {still}\n{list}{}", forwarder.log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// All is where it belongs: what was put off is tried within a minute or two. How many went out twice.
-    fn settle(&self, forwarder: &Forwarder) -> usize {
+    /// How often each sender was told what became of its message.
+    fn told(&self) -> BTreeMap<String, usize> {
+        let mut all = BTreeMap::new();
+        for taken in self.via.taken() {
+            let recipients = taken.recipients.concat();
+            let name =
+                recipients.strip_prefix("a@").and_then(|name| name.strip_suffix(".test")).expect("a sender");
+            let action = if name.starts_with("gone") { "failed" } else { "relayed" };
+            let text = String::from_utf8(taken.data).expect("text");
+            assert!(text.contains(&format!("\r\nAction: {action}\r\n")), "{text}");
+            *all.entry(name.to_owned()).or_default() += 1;
+        }
+        all
+    }
+
+    /// Whether all are told. A notice of success may be lost with a process that the disk did not let note
+    /// it.
+    fn are_told(&self, was_killed: bool) -> bool {
+        let told = self.told();
+        self.sent.iter().all(|name| told.contains_key(name) || (was_killed && !name.starts_with("gone")))
+    }
+
+    /// All is where it belongs: what was put off is tried within a minute or two. How many messages, and how
+    /// many notices, went out twice.
+    fn settle(&self, forwarder: &Forwarder, was_killed: bool) -> [usize; 2] {
         let gone = self.sent.iter().filter(|name| name.starts_with("gone")).count();
         self.wait_until(forwarder, "all is delivered or given up", |list| {
             let is_all_dead =
                 list.lines().all(|line| line.contains(" dead ")) && list.lines().count() == gone;
-            is_all_dead && self.taken().len() + gone == self.sent.len()
+            is_all_dead && self.taken().len() + gone == self.sent.len() && self.are_told(was_killed)
         });
-        let taken = self.taken();
+        // None comes after all the others.
+        std::thread::sleep(Duration::from_millis(500));
+        let [taken, told] = [self.taken(), self.told()];
         for name in &self.sent {
             assert_eq!(taken.contains_key(name), !name.starts_with("gone"), "{name}\n{}", forwarder.log());
         }
-        taken.values().map(|count| count - 1).sum()
+        [taken, told].map(|all| all.values().map(|count| count - 1).sum())
     }
 }
 
@@ -170,7 +206,8 @@ fn made_good(fault: Fault) {
     assert!(setting.disk.met() > 0);
     setting.mend();
     setting.send();
-    assert_eq!(setting.settle(&forwarder), 0, "{fault:?}: nobody died, and yet: {:?}", setting.taken());
+    let twice = setting.settle(&forwarder, false);
+    assert_eq!(twice, [0; 2], "{fault:?}: nobody died, and yet: {:?} {:?}", setting.taken(), setting.told());
     forwarder.stop();
 }
 
@@ -193,8 +230,10 @@ fn said_again(fault: Fault) {
     setting.mend();
     let forwarder = Forwarder::start(&setting.near);
     setting.send();
-    let twice = setting.settle(&forwarder);
-    println!("{fault:?}: {twice} went out twice");
-    assert!(twice <= MESSAGES, "only what was on its way: {:?}", setting.taken());
+    let twice = setting.settle(&forwarder, true);
+    let [messages, notices] = twice;
+    println!("{fault:?}: {messages} messages and {notices} notices went out twice");
+    // Only what was on its way.
+    assert!(messages <= MESSAGES && notices <= 2 * MESSAGES, "{:?} {:?}", setting.taken(), setting.told());
     forwarder.stop();
 }

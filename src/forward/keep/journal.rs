@@ -149,13 +149,14 @@ fn read_later_commit(file: &Opened, bytes: u64, salt: u64, number: u64, at: u64)
     Ok(whole_commit(file, bytes, salt, at)?.is_some_and(|(found, _)| found >= number))
 }
 
-/// Number and entries of the commit that begins here.
+/// Number and entries of the commit that begins here. `bytes` is what the file had: who looks while the
+/// forwarder runs sees it cut where a commit failed.
 fn whole_commit(file: &Opened, bytes: u64, salt: u64, at: u64) -> io::Result<Option<(u64, Vec<u8>)>> {
     let room = bytes.saturating_sub(at);
     if room < HEAD_BYTES as u64 {
         return Ok(None);
     }
-    let head = file.read_exact_at(at, HEAD_BYTES)?;
+    let Some(head) = unless_cut(file.read_exact_at(at, HEAD_BYTES))? else { return Ok(None) };
     let count = number32(&head, 4);
     let is_ours = head.starts_with(COMMIT_MAGIC)
         && number64(&head, 8) == salt
@@ -165,9 +166,18 @@ fn whole_commit(file: &Opened, bytes: u64, salt: u64, at: u64) -> io::Result<Opt
     if !is_ours {
         return Ok(None);
     }
-    let entries = file.read_exact_at(at + HEAD_BYTES as u64, count as usize)?;
+    let entries = unless_cut(file.read_exact_at(at + HEAD_BYTES as u64, count as usize))?;
+    let Some(entries) = entries else { return Ok(None) };
     let crc = crc32c::crc32c_append(checksum(salt, &head[..36]), &entries);
     Ok((crc == number32(&head, 36)).then(|| (number64(&head, 16), entries)))
+}
+
+/// None where the file ended before.
+fn unless_cut(read: io::Result<Vec<u8>>) -> io::Result<Option<Vec<u8>>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 /// The checksum of a commit before its entries: CRC-32C of the salt and of the head.
@@ -313,6 +323,18 @@ mod tests {
         // The octets of a commit in the text of an entry, or left from elsewhere in the same file.
         file.extend_from_slice(&journal(7, &three()).0[starts[1]..starts[2]]);
         assert_eq!(entries_of(file).1, Ok(starts[2] as u64), "another place");
+    }
+
+    #[test]
+    fn a_commit_that_was_cut_while_it_was_looked_at_is_none() {
+        let (file, starts) = journal(7, &three());
+        let (bytes, at) = (file.len() as u64, starts[2] as u64);
+        for cut in [starts[2] - 1, starts[2], starts[2] + 20, starts[2] + 60] {
+            let cut = Opened::Octets(file[..cut].to_vec());
+            assert_eq!(read_commit(&cut, bytes, 7, 2, at).expect("memory"), None);
+        }
+        let whole = read_commit(&Opened::Octets(file), bytes, 7, 2, at).expect("memory");
+        assert_eq!(whole, Some(encoded(&three()[1])));
     }
 
     #[test]
