@@ -396,6 +396,9 @@ impl Exchange {
 /// The answer that a reply of 4yz or 5yz is.
 fn refusal(reply: Reply<'_>, class: Class, results: &mut Results) -> Option<Answer> {
     match class {
+        // "Must issue a STARTTLS command first" (RFC 3207 §4), or AUTH (RFC 4954 §4): it is about the
+        // session, and the next one may have what it wants.
+        Class::Permanent if reply.code == 530 => Some(results.temporary(reply)),
         Class::Temporary => Some(results.temporary(reply)),
         Class::Permanent => Some(results.permanent(reply)),
         Class::Positive | Class::Intermediate => None,

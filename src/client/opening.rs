@@ -81,6 +81,9 @@ impl Client {
         if self.is_pending {
             return self.go_on(output);
         }
+        if self.settings.is_elsewhere && self.has_our_name() {
+            return self.end(End::OurName);
+        }
         match (self.settings.tls, self.tls, self.offers.starttls) {
             (Tls::Required, None, false) => self.end(End::TlsNotOffered),
             (Tls::Required | Tls::Offered, None, true) => {
@@ -89,6 +92,13 @@ impl Client {
             }
             (Tls::Off | Tls::Offered | Tls::Required, _, _) => self.state = State::Ready,
         }
+    }
+
+    /// The reply to EHLO or HELO begins with the server's name (RFC 5321 §4.1.1.1).
+    fn has_our_name(&self) -> bool {
+        let reply = self.reader.reply();
+        let first = reply.text.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        first.eq_ignore_ascii_case(self.settings.name.as_bytes())
     }
 
     /// The next hop knows the client of the transaction that waits, and has said anew what it offers. The

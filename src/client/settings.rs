@@ -36,6 +36,9 @@ pub struct Settings {
     pub pipelining: bool,
     /// Whether mail data goes by BDAT (RFC 3030) where CHUNKING is offered.
     pub chunking: bool,
+    /// Whether a server of our own name is none to talk to: we would be it. A server of LMTP on this host may
+    /// well have the same name.
+    pub is_elsewhere: bool,
 }
 
 impl Settings {
@@ -54,6 +57,7 @@ impl Settings {
             xclient: false,
             pipelining: true,
             chunking: true,
+            is_elsewhere: false,
         }
     }
 }

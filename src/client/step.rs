@@ -75,6 +75,10 @@ pub enum End {
     Closing(Phase),
     /// TLS is required, and the server does not offer it.
     TlsNotOffered,
+    /// The server calls itself by our name, and was not to ([`Settings::is_elsewhere`]).
+    ///
+    /// [`Settings::is_elsewhere`]: super::Settings::is_elsewhere
+    OurName,
     /// The connection was lost in this phase.
     Lost(Loss, Phase),
     /// The server did what no server may, in this phase.
@@ -86,6 +90,7 @@ impl fmt::Display for End {
         let (what, phase) = match self {
             Self::Quit => return f.write_str("ended by QUIT"),
             Self::TlsNotOffered => return f.write_str("TLS is required and not offered"),
+            Self::OurName => return f.write_str("mail loop: the server has our own name"),
             Self::Refused(phase) => ("refused", phase),
             Self::Closing(phase) => ("closed by the server with 421", phase),
             Self::Lost(loss, phase) => {

@@ -108,17 +108,24 @@ impl Default for ForwardQueue {
     }
 }
 
-impl Forward {
-    /// The route of a domain, which is in lower case as A-labels, by its number.
-    pub fn route_of(&self, domain: &[u8]) -> Option<usize> {
-        let domain = std::str::from_utf8(domain).ok()?;
-        self.routes.iter().position(|route| route.takes(domain))
-    }
-}
-
 impl Route {
-    fn takes(&self, domain: &str) -> bool {
+    /// Whether it takes a domain, which is in lower case as A-labels.
+    pub fn takes(&self, domain: &str) -> bool {
         self.domains.is_empty() || self.domains.iter().any(|pattern| pattern.matches(domain))
+    }
+
+    /// Whether it takes domains that it does not name one by one.
+    pub fn takes_more_than_it_names(&self) -> bool {
+        let is_pattern = |pattern: &DomainPattern| matches!(pattern, DomainPattern::Below(_));
+        self.domains.is_empty() || self.domains.iter().any(is_pattern)
+    }
+
+    /// The domains that it names.
+    pub fn named_domains(&self) -> impl Iterator<Item = &str> {
+        self.domains.iter().filter_map(|pattern| match pattern {
+            DomainPattern::Exact(domain) => Some(domain.as_str()),
+            DomainPattern::Below(_) => None,
+        })
     }
 
     /// Whether it takes every domain of this pattern.
@@ -375,7 +382,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_route_that_matches_is_taken() {
+    fn a_route_takes_all_of_a_pattern_or_not() {
         let route = |domains: &[&str]| Route {
             domains: domains.iter().map(|text| names::pattern(text).expect("a pattern")).collect(),
             to: Vec::new(),
@@ -388,11 +395,6 @@ mod tests {
             routes: vec![route(&["x.test", "*.y.test"]), route(&["a.y.test", "z.test"])],
             queue: ForwardQueue::default(),
         };
-        for (domain, expected) in
-            [("x.test", Some(0)), ("a.y.test", Some(0)), ("y.test", None), ("z.test", Some(1)), ("", None)]
-        {
-            assert_eq!(forward.route_of(domain.as_bytes()), expected, "{domain}");
-        }
         let all = |forward: &Forward, text: &str| {
             let pattern = names::pattern(text).expect("a pattern");
             forward.routes.iter().any(|route| route.takes_all(&pattern))
@@ -400,7 +402,6 @@ mod tests {
         assert!(all(&forward, "*.y.test") && all(&forward, "*.b.y.test") && all(&forward, "z.test"));
         assert!(!all(&forward, "*.x.test") && !all(&forward, "*.test") && !all(&forward, "y.test"));
         forward.routes.push(route(&[]));
-        assert_eq!(forward.route_of(b"y.test"), Some(2));
         assert!(all(&forward, "*.test"));
     }
 }

@@ -276,7 +276,11 @@ fn read(kind: Kind, lookup: &Lookup) -> (Answer, Duration) {
                 RData::MX(mx) => Some((mx.preference, Some(text_name(&mx.exchange)?))),
                 _ => None,
             };
-            Records::Mx(data().filter_map(exchanger).take(RECORDS_MAX).collect())
+            // The best ones are used, wherever they stand.
+            let mut all: Vec<_> = data().filter_map(exchanger).collect();
+            all.sort_by_key(|(preference, _)| *preference);
+            all.truncate(RECORDS_MAX);
+            Records::Mx(all)
         }
         Kind::Ptr => {
             let name = |data: &RData| if let RData::PTR(name) = data { text_name(name) } else { None };

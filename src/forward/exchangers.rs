@@ -2,6 +2,7 @@
 //! the DNS. No socket and no clock.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::sought::{Exchanger, Found};
 use crate::dns::{Answer, Asking, Failure, Kind, Name, Question, Records};
@@ -32,13 +33,15 @@ pub fn find(
             let named = all.iter().filter_map(|(preference, name)| Some((*preference, name.as_ref()?)));
             let named: Vec<(u16, &Name)> = named.collect();
             if named.is_empty() {
-                return no_mail(format!("5.1.10 {domain} takes no mail (null MX)"));
+                return Some(Ok(Found::NoMail(format!("5.1.10 {domain} takes no mail (null MX)"))));
             }
             named
         }
         // The domain itself, as if it had an MX record of its own.
         Answer::NoRecords | Answer::Records(_) => vec![(0, domain)],
-        Answer::NoName => return no_mail(format!("5.1.2 there is no domain {domain}")),
+        // An operator has named it: this is somebody's mistake of today, as a zone that is gone for an hour
+        // or a name server that does not know it, and no mail is given up for it.
+        Answer::NoName => return Some(Err(format!("there is no domain {domain} in the DNS"))),
         Answer::Failed(failure) => {
             return Some(Err(format!("the MX of {domain} cannot be found: {}", why(*failure))));
         }
@@ -85,24 +88,17 @@ fn addresses(
         }
         let v6 = v6.v6().iter().copied().take(ADDRESSES_MAX).map(IpAddr::V6);
         let v4 = v4.v4().iter().copied().take(ADDRESSES_MAX).map(IpAddr::V4);
-        let name: Box<str> = name.to_string().into();
-        servers.extend(v6.chain(v4).map(|address| Exchanger { name: name.clone(), address }));
+        let name: Arc<str> = name.to_string().into();
+        servers.extend(v6.chain(v4).map(|address| Exchanger { name: Arc::clone(&name), address }));
     }
     if !servers.is_empty() {
         return Some(Ok(Found::Exchangers(servers)));
     }
     match failed {
         Some(failure) => Some(Err(format!("no address of an MX of {domain} can be found: {}", why(failure)))),
-        None if is_implicit => no_mail(format!("5.1.2 {domain} has neither an MX nor an address")),
-        // It may be somebody's mistake of today.
+        None if is_implicit => Some(Err(format!("{domain} has neither an MX nor an address"))),
         None => Some(Err(format!("no MX of {domain} has an address"))),
     }
-}
-
-// As the caller has it.
-#[expect(clippy::unnecessary_wraps, reason = "the result of a search")]
-fn no_mail(why: String) -> Option<Result<Found, String>> {
-    Some(Ok(Found::NoMail(why)))
 }
 
 fn why(failure: Failure) -> &'static str {
@@ -207,7 +203,7 @@ mod tests {
         );
         assert_eq!(
             found(&of_itself(Answer::NoRecords).with(question(), Answer::NoRecords), |_| 7),
-            "dead: 5.1.2 x.test has neither an MX nor an address"
+            "later: x.test has neither an MX nor an address"
         );
         let failed = || Answer::Failed(Failure::TimedOut);
         assert_eq!(
@@ -217,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn no_such_domain_is_final_and_silence_is_not() {
-        assert_eq!(found(&Zone::default(), |_| 7), "dead: 5.1.2 there is no domain x.test");
+    fn what_the_dns_does_not_know_or_say_is_not_final() {
+        assert_eq!(found(&Zone::default(), |_| 7), "later: there is no domain x.test in the DNS");
         for (failure, text) in [
             (Failure::TimedOut, "the name servers do not answer"),
             (Failure::Server, "the name server failed"),

@@ -35,10 +35,8 @@ pub enum Letter {
     Change(u64, Change),
     /// This message is to be delivered.
     Fetch(u64, Place),
-    /// Who waits for this message? The answer has the same number.
+    /// Who waits for this message, or did not get it? The answer has the same number.
     Ask(u64, Place),
-    /// The same of one that was given up, and what is known of it.
-    AskDead(u64, Place),
     /// These next hops are suspended, and no others. The answer has the same number.
     Suspend(u64, Vec<Suspended>),
     /// Nothing names a message by this place any more, from which it was moved.
@@ -53,12 +51,19 @@ pub enum Answer {
     Kept(u64, Result<Option<Place>, Refused>),
     /// The message that was asked for.
     Fetched(u64, Result<Box<Fetched>, String>),
-    /// Those who wait for a message, with the names of their destinations.
-    Waits(u64, Vec<(Box<str>, Recipients)>),
-    /// Those of one that was given up, and its envelope.
-    Dead(u64, Result<Box<(StoredEnvelope, Recipients)>, String>),
+    /// What is known of a message.
+    Known(u64, Box<Known>),
     /// These messages lie somewhere else now.
     Moved(Vec<Moved>),
+}
+
+/// Who waits for a message, or did not get it.
+#[derive(Debug)]
+pub struct Known {
+    /// With the names of their destinations, as the journal has them; of one that was given up, under none.
+    pub waits: Vec<(Box<str>, Recipients)>,
+    /// Its envelope, or why it cannot be read.
+    pub stored: Result<StoredEnvelope, String>,
 }
 
 /// What an earlier process left.
@@ -95,6 +100,8 @@ pub struct LeftWait {
     pub tries: u16,
     /// It waits for an operator.
     pub is_held: bool,
+    /// It was held for what it lacked, and lacks it no more.
+    pub is_freed: bool,
 }
 
 /// What an earlier process left. What waits for a destination that is none any more goes where its recipients
@@ -106,16 +113,18 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
     let (mut unrouted, mut notices) = (0, 0);
     for waiting in state.waiting() {
         let wait = &waiting.wait;
+        // It was held for want of a route, or of somebody who takes notices.
+        let is_held = wait.held
+            && wait.reply != NO_WAY_FOR_NOTICES
+            && (!wait.destination.is_empty() || wait.reply == HELD_BY_OPERATOR);
         let left = |destination| LeftWait {
             cursor: waiting.place.cursor(),
             destination,
             next_at: wait.next_at,
             received_at: wait.received_at,
             tries: wait.attempts,
-            // It was held for want of a route, or of somebody who takes notices.
-            is_held: wait.held
-                && wait.reply != NO_WAY_FOR_NOTICES
-                && (!wait.destination.is_empty() || wait.reply == HELD_BY_OPERATOR),
+            is_held,
+            is_freed: wait.held && !is_held,
         };
         if let Some(named) = routes.named(&wait.destination) {
             waits.push(left(named));
@@ -250,15 +259,11 @@ impl Gathered {
                     answers.push_back(Answer::Fetched(number, fetched));
                 }
                 Waiting::Item(Letter::Ask(number, place)) => {
-                    answers.push_back(Answer::Waits(number, keeper.waits(place)));
-                }
-                Waiting::Item(Letter::AskDead(number, place)) => {
                     metrics.pulse.begin();
-                    let envelope = keeper.envelope(place).map_err(|error| error.to_string());
+                    let stored = keeper.envelope(place).map_err(|error| error.to_string());
                     metrics.pulse.end();
-                    let waits = keeper.waits(place);
-                    let all = waits.iter().fold(Recipients::none(), |all, (_, some)| all.with(some));
-                    answers.push_back(Answer::Dead(number, envelope.map(|known| Box::new((known, all)))));
+                    let known = Known { waits: keeper.waits(place), stored };
+                    answers.push_back(Answer::Known(number, Box::new(known)));
                 }
                 Waiting::Item(Letter::Suspend(number, all)) => {
                     metrics.pulse.begin();

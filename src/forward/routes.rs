@@ -14,10 +14,13 @@ const NOTICE_CONNECTIONS_MAX: usize = 5;
 /// of notices, if there is somebody who takes them.
 #[derive(Debug)]
 pub struct Routes {
-    forward: Forward,
     all: Vec<Route>,
     names: Vec<Box<str>>,
     by_name: HashMap<Box<str>, DestinationId>,
+    /// The first route that names a domain: there may be a thousand whose mail goes by MX.
+    by_domain: HashMap<String, usize>,
+    /// The routes that take more than they name, in their order.
+    by_pattern: Vec<usize>,
 }
 
 /// Where the recipients of a message go.
@@ -33,8 +36,15 @@ impl Routes {
     /// Those of a configuration.
     pub fn new(forward: &Forward) -> Self {
         let (names, by_name, all) = (Vec::new(), HashMap::new(), Vec::new());
-        let mut routes = Self { forward: forward.clone(), all, names, by_name };
-        for route in &forward.routes {
+        let (by_domain, by_pattern) = (HashMap::new(), Vec::new());
+        let mut routes = Self { all, names, by_name, by_domain, by_pattern };
+        for (number, route) in forward.routes.iter().enumerate() {
+            if route.takes_more_than_it_names() {
+                routes.by_pattern.push(number);
+            }
+            for domain in route.named_domains() {
+                routes.by_domain.entry(domain.to_owned()).or_insert(number);
+            }
             let name = name_of(route, |name| routes.by_name.contains_key(name));
             routes.add(name, route.clone());
         }
@@ -107,11 +117,19 @@ impl Routes {
         }
     }
 
+    /// The first route that takes a domain, which is in lower case as A-labels, by its number.
+    fn route_of(&self, domain: &[u8]) -> Option<usize> {
+        let domain = std::str::from_utf8(domain).ok()?;
+        let named = self.by_domain.get(domain).copied();
+        let before = self.by_pattern.iter().take_while(|number| named.is_none_or(|named| **number < named));
+        before.copied().find(|number| self.all[*number].takes(domain)).or(named)
+    }
+
     /// Where these recipients of a message go.
     pub fn parts(&self, envelope: &Envelope, of: impl Fn(u32) -> bool) -> Parts {
         let mut found: Vec<(Option<DestinationId>, Vec<u32>)> = Vec::new();
         for (index, recipient) in (0_u32..).zip(envelope.recipients()).filter(|(index, _)| of(*index)) {
-            let route = self.forward.route_of(recipient.domain);
+            let route = self.route_of(recipient.domain);
             let id = route.and_then(|route| u16::try_from(route).ok()).map(DestinationId);
             match found.iter_mut().find(|(one, _)| *one == id) {
                 Some((_, indices)) => indices.push(index),
@@ -142,4 +160,47 @@ fn name_of(route: &Route, is_taken: impl Fn(&str) -> bool) -> Box<str> {
     }
     let numbered = (2..).map(|number| format!("{name} #{number}"));
     std::iter::once(name.clone()).chain(numbered).find(|name| !is_taken(name)).unwrap_or(name).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::domain::DomainPattern;
+
+    #[test]
+    fn the_first_route_that_takes_a_domain_is_taken() {
+        let route = |domains: &[&str]| Route {
+            domains: domains
+                .iter()
+                .map(|text| match text.strip_prefix("*.") {
+                    Some(above) => DomainPattern::Below(above.to_owned()),
+                    None => DomainPattern::Exact((*text).to_owned()),
+                })
+                .collect(),
+            to: Vec::new(),
+            balance: Balance::First,
+            tls: HopTls::Off,
+            tells_client: false,
+            connections_max: 1,
+        };
+        let parts: [&[&str]; 6] =
+            [&["x.test", "*.y.test"], &["a.y.test", "z.test"], &["x.test"], &["*.z.test"], &[], &["w.test"]];
+        let forward = Forward { routes: parts.map(route).to_vec(), ..Forward::default() };
+        for (count, domain, expected) in [
+            (6, "x.test", Some(0)),
+            (6, "a.y.test", Some(0)),
+            (6, "z.test", Some(1)),
+            (6, "b.z.test", Some(3)),
+            (6, "y.test", Some(4)),
+            (6, "w.test", Some(4)),
+            (6, "", Some(4)),
+            (4, "y.test", None),
+            (4, "", None),
+        ] {
+            let some = Forward { routes: forward.routes[..count].to_vec(), ..Forward::default() };
+            let found = Routes::new(&some).route_of(domain.as_bytes());
+            assert_eq!(found, expected, "{domain}");
+            assert_eq!(found, some.routes.iter().position(|route| route.takes(domain)), "{domain}");
+        }
+    }
 }

@@ -11,8 +11,9 @@ use crate::dns::{Answer, Asking, Failure, Name, Question};
 use crate::handoff::channel::{Consumer, Receiver, Sender};
 use crate::handoff::lookup::{Answered, Asked};
 
-/// Searches at a time. The others wait for one of them.
-const SEARCHES_MAX: usize = 64;
+/// Searches at a time, of which one whose name servers are silent lasts ten seconds. The others wait for one
+/// of them; connections, each of which asks once, are not many more.
+const SEARCHES_MAX: usize = 512;
 
 /// Questions on their way to the lookup thread, and answers.
 pub const OUT_MAX: usize = 2 * SEARCHES_MAX * exchangers::QUESTIONS_MAX;
@@ -207,13 +208,13 @@ mod tests {
     fn so_many_run_at_a_time_and_none_that_nobody_waits_for() {
         let mut world = World::new(OUT_MAX);
         for number in 0..SEARCHES_MAX as u64 {
-            world.seek(number, &format!("silent{number}.test"), Duration::from_millis(100));
+            world.seek(number, &format!("silent{number}.test"), Duration::from_millis(500));
         }
-        world.seek(99, "late.test", LONG);
-        world.seek(100, "given-up.test", Duration::ZERO);
+        world.seek(1099, "late.test", LONG);
+        world.seek(1100, "given-up.test", Duration::ZERO);
         assert_eq!(world.asked().len(), SEARCHES_MAX);
-        std::thread::sleep(Duration::from_millis(150));
-        world.seek(101, "b.test", LONG);
+        std::thread::sleep(Duration::from_millis(600));
+        world.seek(1101, "b.test", LONG);
         assert_eq!(
             world.asked().iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["MX late.test", "MX b.test"]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What is looked up of a name.
@@ -37,7 +38,7 @@ pub enum Found {
     Addresses(Vec<SocketAddr>),
     /// Of a domain: the best first, at least one.
     Exchangers(Vec<Exchanger>),
-    /// The domain takes no mail, nor will it: an enhanced status code and a text.
+    /// The domain says that it takes no mail (RFC 7505): an enhanced status code and a text.
     NoMail(String),
 }
 
@@ -56,7 +57,7 @@ pub struct Answered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchanger {
     /// Its name, for which its certificate is.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Where it is.
     pub address: IpAddr,
 }

@@ -296,12 +296,17 @@ fn start_searches(
     let (asks, asked) = consumer.channel(searches::OUT_MAX);
     let (searches, answers) = Searches::new(&config.hostname, names, asks);
     let report = Arc::clone(report);
+    let (tell, began) = crossbeam_channel::bounded(1);
     let ask = move || {
-        if let Err(error) = lookup::run(&consumer, &asked, vec![answers], &servers, || {}) {
+        let begins = || _ = tell.send(Ok(()));
+        if let Err(error) = lookup::run(&consumer, &asked, vec![answers], &servers, begins) {
             report.note(&format!("the name servers are not asked any more: {error}"));
+            let _ = tell.try_send(Err(error));
         }
     };
     threads.start("ringmx-dns".to_owned(), ask).map_err(cannot_ask)?;
+    // The thread says one or the other.
+    began.recv().map_err(|error| cannot_ask(io::Error::other(error)))?.map_err(cannot_ask)?;
     Ok(Some(searches))
 }
 

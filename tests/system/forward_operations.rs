@@ -152,6 +152,19 @@ fn what_was_given_up_is_tried_again_or_removed() {
     forwarder.stop();
 }
 
+/// A message with a recipient for each of two destinations, which wait.
+fn send_to_both(near: &Server, forwarder: &Forwarder) {
+    let mut client = Client::greeted(near.address());
+    client.command("MAIL FROM:<a@x.test>", "250");
+    for name in ["b@example.test", "c@other.test"] {
+        client.command(&format!("RCPT TO:<{name}>"), "250");
+    }
+    client.command("DATA", "354");
+    client.send(&support::client::stuffed(MESSAGE));
+    assert!(client.reply().starts_with("250"));
+    wait_until(forwarder, "both wait", || ids(near, "waiting").len() == 2);
+}
+
 #[test]
 fn a_destination_is_changed_and_no_other_one_of_the_same_message() {
     let hops = [(); 2].map(|()| NextHop::start(manner(defer)));
@@ -161,16 +174,7 @@ fn a_destination_is_changed_and_no_other_one_of_the_same_message() {
         hops[1].address()
     ));
     let forwarder = Forwarder::start(&near);
-    let mut client = Client::greeted(near.address());
-    for name in ["b@example.test", "c@other.test"] {
-        let first = if name.starts_with('b') { "MAIL FROM:<a@x.test>" } else { "NOOP" };
-        client.command(first, "250");
-        client.command(&format!("RCPT TO:<{name}>"), "250");
-    }
-    client.command("DATA", "354");
-    client.send(&support::client::stuffed(MESSAGE));
-    assert!(client.reply().starts_with("250"));
-    wait_until(&forwarder, "both wait", || ids(&near, "waiting").len() == 2);
+    send_to_both(&near, &forwarder);
     let names = [0, 1].map(|index: usize| format!("smtp://{}", hops[index].address()));
     assert_eq!(queue(&near, &["hold", "--destination", &names[0]]), "1 message is held\n");
     assert_eq!((ids(&near, "waiting").len(), ids(&near, "held").len()), (1, 1));
@@ -185,6 +189,35 @@ fn a_destination_is_changed_and_no_other_one_of_the_same_message() {
     wait_until(&forwarder, "nothing waits", || queue(&near, &["list"]).is_empty());
     forwarder.stop();
     assert!(hops[0].taken().is_empty());
+}
+
+#[test]
+fn who_waits_under_a_name_that_is_none_any_more_goes_with_others_and_is_changed_alone() {
+    let hops = [(); 2].map(|()| NextHop::start(manner(defer)));
+    let [name, old] = [0, 1].map(|index: usize| format!("smtp://{}", hops[index].address()));
+    let near = near(&format!(
+        "[[forward]]\ndomains = [\"example.test\"]\nto = [\"{name}\"]\n[[forward]]\nto = [\"{old}\"]\n"
+    ));
+    let forwarder = Forwarder::start(&near);
+    send_to_both(&near, &forwarder);
+    forwarder.stop();
+    let file = near.folder().join("ringmx.toml");
+    let config = std::fs::read_to_string(&file).expect("a configuration");
+    let (before, _) = config.split_once("[[forward]]").expect("its routes");
+    std::fs::write(&file, format!("{before}[[forward]]\nto = [\"{name}\"]\n")).expect("a configuration");
+    let forwarder = Forwarder::start(&near);
+    wait_until(&forwarder, "the desk", || near.folder().join("spool/forward/control.sock").exists());
+    // They go together now: both are held, for one alone cannot be.
+    assert_eq!(queue(&near, &["hold", "--destination", &old]), "1 message is held\n");
+    assert_eq!(ids(&near, "held").len(), 2);
+    assert_eq!(queue(&near, &["remove", "--destination", &old]), "1 message is removed\n");
+    assert_eq!(ids(&near, "held").len(), 1);
+    hops[0].set(manner(accept));
+    assert_eq!(queue(&near, &["release", "--all"]), "1 message is tried now\n");
+    wait_until(&forwarder, "the other one", || hops[0].taken().len() == 1);
+    assert_eq!(hops[0].taken()[0].recipients, ["b@example.test"]);
+    wait_until(&forwarder, "nothing waits", || queue(&near, &["list"]).is_empty());
+    forwarder.stop();
 }
 
 #[test]

@@ -116,18 +116,16 @@ pub(super) fn messages(spool: &Path, verb: Verb, which: &Which, of_dead: bool) -
     let places: Vec<Place> = found.keys().copied().collect();
     let (mut count, mut broken) = (0, None);
     for places in places.chunks(PLACES_MAX) {
-        match ask_for(spool, verb, places.to_vec(), which.destination.as_ref(), &mut count) {
-            Ok(failed) => {
-                for (place, why) in failed {
-                    is_good = false;
-                    let id = found.get(&place).map_or("a message", String::as_str);
-                    print_each("ringmx: ", &[format!("{id}: {why}")]);
-                }
-            }
-            Err(error) => {
-                broken = Some(error);
-                break;
-            }
+        let mut failed = Vec::new();
+        broken = ask_for(spool, verb, places.to_vec(), which.destination.as_ref(), (&mut count, &mut failed))
+            .err();
+        is_good &= failed.is_empty();
+        for (place, why) in failed {
+            let id = found.get(&place).map_or("a message", String::as_str);
+            print_each("ringmx: ", &[format!("{id}: {why}")]);
+        }
+        if broken.is_some() {
+            break;
         }
     }
     // What was done was done, whatever came after it.
@@ -135,16 +133,15 @@ pub(super) fn messages(spool: &Path, verb: Verb, which: &Which, of_dead: bool) -
     broken.map_or(Ok(is_good), Err)
 }
 
-/// Asks until none of them is busy, or for the last time; those for whom it was not done.
+/// Asks until none of them is busy, or for the last time. Counts those for whom it was done, and names the
+/// others, also where an error comes after them.
 fn ask_for(
     spool: &Path,
     verb: Verb,
-    places: Vec<Place>,
+    mut places: Vec<Place>,
     destination: Option<&String>,
-    count: &mut u64,
-) -> io::Result<Vec<(Place, String)>> {
-    let mut places = places;
-    let mut failed = Vec::new();
+    (count, failed): (&mut u64, &mut Vec<(Place, String)>),
+) -> io::Result<()> {
     for time in 1..=BUSY_TIMES_MAX {
         let done = ask(spool, &verb.operation(places, destination))?;
         *count += done.count;
@@ -157,7 +154,7 @@ fn ask_for(
         places = busy.into_iter().map(|(place, _)| place).collect();
         std::thread::sleep(BUSY_WAIT);
     }
-    Ok(failed)
+    Ok(())
 }
 
 /// Where they are, and their ids.

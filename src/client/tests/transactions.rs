@@ -136,6 +136,20 @@ fn mail_data_for_nobody_is_a_lone_dot() {
          = permanent 550 5.7.1 \"not you\"
          C: QUIT",
     );
+    // It is about the session, and no message is given up for it.
+    with(
+        "",
+        "T: from=a@b to=c@d\nT: from=quit",
+        &["PIPELINING"],
+        "C: MAIL FROM:<a@b>
+         C: RCPT TO:<c@d>
+         C: DATA
+         S: 530 5.7.0 Must issue a STARTTLS command first
+         S: 503 5.5.1 MAIL first
+         S: 503 5.5.1 RCPT first
+         = temporary 530 5.7.0 \"Must issue a STARTTLS command first\"
+         C: QUIT",
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! §5.1). To the schedule all of them are one host: it is told of the last failure only.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::Engine;
 use super::connection::{Failed, Use};
@@ -13,6 +14,10 @@ use crate::forward::schedule::Ended;
 use crate::forward::sought::Exchanger;
 use crate::ring::Ring;
 
+/// For so long one server after the other is tried. Until then the schedule does not know that the domain is
+/// down, and its mail is in the way of others'.
+const TRIED_FOR_MAX: Duration = Duration::from_mins(1);
+
 impl<R: Ring> Engine<R> {
     /// The servers of the domain of a connection were found.
     pub(super) fn try_exchangers(&mut self, slot: usize, found: Vec<Exchanger>) {
@@ -22,7 +27,7 @@ impl<R: Ring> Engine<R> {
         };
         let (id, place, opened_at) = (one.id, (one.destination, one.host), one.opened_at);
         self.forget(slot);
-        self.try_exchanger(Next { id, place, exchanger, others, opened_at });
+        self.try_exchanger(Next { id, place, exchanger, others, opened_at, is_plain: false });
     }
 
     /// Goes on with each connection whose server failed.
@@ -35,12 +40,12 @@ impl<R: Ring> Engine<R> {
     }
 
     fn try_exchanger(&mut self, next: Next) {
-        let Next { id, place, exchanger, others, opened_at } = next;
+        let Next { id, place, exchanger, others, opened_at, is_plain } = next;
         let HopPlace::Mx(_, port) = self.routes.all()[usize::from(place.0.0)].to[place.1].place else {
             return;
         };
         let address = exchanger.address;
-        let slot = self.enter(id, place, self.servers.is_plain(address, self.now));
+        let slot = self.enter(id, place, is_plain || self.servers.is_plain(address, self.now));
         if let Some(one) = &mut self.connections[slot] {
             one.exchanger = Some(exchanger);
             one.others = others;
@@ -54,8 +59,12 @@ impl<R: Ring> Engine<R> {
         let Some(one) = &mut self.connections[slot] else { return false };
         let Some(failed) = &one.exchanger else { return false };
         self.servers.note_failed(failed.address, self.now);
+        // The others come first with the next connection.
+        if self.now.saturating_duration_since(one.opened_at) >= TRIED_FOR_MAX {
+            return false;
+        }
         let Some(exchanger) = one.others.pop_front() else { return false };
-        self.go_on_with(slot, exchanger);
+        self.go_on_with(slot, exchanger, false);
         true
     }
 
@@ -64,15 +73,15 @@ impl<R: Ring> Engine<R> {
         let Some(one) = &mut self.connections[slot] else { return };
         let Some(exchanger) = one.exchanger.clone() else { return };
         self.servers.note_plain(exchanger.address, self.now);
-        self.go_on_with(slot, exchanger);
+        self.go_on_with(slot, exchanger, true);
     }
 
-    fn go_on_with(&mut self, slot: usize, exchanger: Exchanger) {
+    fn go_on_with(&mut self, slot: usize, exchanger: Exchanger, is_plain: bool) {
         let Some(one) = &mut self.connections[slot] else { return };
         let (id, place, opened_at) = (one.id, (one.destination, one.host), one.opened_at);
         let others = std::mem::take(&mut one.others);
         self.forget(slot);
-        self.servers.next.push_back(Next { id, place, exchanger, others, opened_at });
+        self.servers.next.push_back(Next { id, place, exchanger, others, opened_at, is_plain });
     }
 
     /// A server took a connection and did not answer a message on it: others come before it. It may close

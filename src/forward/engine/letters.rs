@@ -188,8 +188,7 @@ impl<R: Ring> Engine<R> {
                 Answer::Fetched(number, result) => {
                     self.handle_fetched(number, result.map(|fetched| *fetched));
                 }
-                Answer::Waits(step, waits) => self.handle_waits(step, &waits),
-                Answer::Dead(step, known) => self.handle_dead(step, known.map(|known| *known)),
+                Answer::Known(step, known) => self.handle_known(step, *known),
                 Answer::Moved(moved) => self.handle_moved(moved),
             }
         }
@@ -199,9 +198,16 @@ impl<R: Ring> Engine<R> {
         let Some(pending) = self.pending.remove(&number) else {
             return self.handle_suspended(number, result);
         };
-        // What is refused for good is not asked for again: nothing stays unnoted for it.
-        if pending.kind == Kind::Settle && !matches!(result, Err(keep::Refused::Disk(..))) {
-            self.is_unnoted = false;
+        if pending.kind == Kind::Settle {
+            self.is_unnoted = match &result {
+                Ok(_) => false,
+                // It is not asked for again: nothing may stay unnoted for it alone.
+                Err(keep::Refused::Unknown | keep::Refused::Damaged(_)) => {
+                    let settles = |pending: &Pending| pending.kind == Kind::Settle;
+                    self.is_unnoted && (!self.again.is_empty() || self.pending.values().any(settles))
+                }
+                Err(keep::Refused::Disk(..) | keep::Refused::Unread(..)) => self.is_unnoted,
+            };
         }
         match (pending.kind, result) {
             (Kind::Move(delivery), Ok(Some(Place::Later(cursor)))) => {

@@ -52,18 +52,19 @@ use self::notices::Notices;
 use self::servers::Servers;
 use self::tls::TlsSettings;
 use self::under_way::{Moves, Operations};
-use super::keep::Recipients;
+use super::keep::{Change, Recipients};
 use super::office::{Answer, Left, Letter};
 use super::operations::Asked;
 use super::reading::{Ahead, Read};
 use super::routes::Routes;
 use super::schedule::{
-    self, ConnectionId, Deferred, Delivery, DestinationId, DestinationSettings, ExpiryWalk, Schedule,
+    self, ConnectionId, Deferred, Delivery, DestinationId, DestinationSettings, ExpiryWalk,
+    RELEASED_SECONDS_LEAST, Schedule,
 };
 use super::sought;
 use crate::buffer::Pool;
 use crate::client;
-use crate::config::forward::{Balance, Forward, HopProtocol, HopTls, NextHop};
+use crate::config::forward::{Balance, Forward, HopPlace, HopProtocol, HopTls, NextHop};
 use crate::handoff::channel::{Consumer, Receiver, Sender};
 use crate::log::Log;
 use crate::metrics::ForwardMetrics;
@@ -197,8 +198,8 @@ impl<R: Ring> Engine<R> {
             };
             schedule.add_destination(settings, now).ok_or("there are too many routes")?;
         }
-        let session = |route: &crate::config::forward::Route, protocol| {
-            let protocol = match protocol {
+        let session = |route: &crate::config::forward::Route, hop: &NextHop| {
+            let protocol = match hop.protocol {
                 HopProtocol::Smtp => client::Protocol::Smtp,
                 HopProtocol::Lmtp => client::Protocol::Lmtp,
             };
@@ -208,11 +209,11 @@ impl<R: Ring> Engine<R> {
                 HopTls::Required => client::Tls::Required,
             };
             let usual = client::Settings::of(protocol, hostname);
-            Arc::new(client::Settings { tls, xclient: route.tells_client, ..usual })
+            let is_elsewhere = matches!(hop.place, HopPlace::Mx(..));
+            Arc::new(client::Settings { tls, xclient: route.tells_client, is_elsewhere, ..usual })
         };
         let hosts = routes.all().iter();
-        let hosts =
-            hosts.map(|route| route.to.iter().map(|hop| session(route, hop.protocol)).collect()).collect();
+        let hosts = hosts.map(|route| route.to.iter().map(|hop| session(route, hop)).collect()).collect();
         let wall_clock = ring.wall_clock();
         Ok(Self {
             ring,
@@ -264,7 +265,13 @@ impl<R: Ring> Engine<R> {
         let seconds = timestamp::seconds(self.wall_clock);
         let until = |second: u64| Duration::from_secs(second.saturating_sub(seconds));
         for one in left.waits {
-            let expires = u64::from(one.received_at) + self.expire.as_secs();
+            let mut expires = u64::from(one.received_at) + self.expire.as_secs();
+            // Held for longer than that, it is tried all the same: as what is released (`Schedule::release`).
+            if one.is_freed {
+                expires = expires.max(seconds.saturating_add(RELEASED_SECONDS_LEAST.into()));
+            } else if u64::from(one.next_at) >= expires {
+                expires = u64::from(one.next_at).saturating_add(RELEASED_SECONDS_LEAST.into());
+            }
             let (attempts, poison) = unpacked(one.tries);
             let deferred = Deferred {
                 cursor: key_of(one.cursor),
@@ -326,13 +333,26 @@ impl<R: Ring> Engine<R> {
         }
         self.tell_withheld();
         self.log.flush();
-        let settling = self.pending.values().filter(|one| one.kind == Kind::Settle).count();
-        let unnoted = self.again.len() + self.unread.len() + settling;
-        if unnoted > 0 {
-            let text = format!("what became of {unnoted} messages is not noted: they are delivered again");
-            return Err(std::io::Error::other(text));
-        }
+        self.settled_at_end()?;
         Ok(self.connections.iter().flatten().filter(|one| one.used_for == Use::Busy).count())
+    }
+
+    /// An error where the disk has not noted all.
+    fn settled_at_end(&self) -> std::io::Result<()> {
+        let again = self.again.iter().chain(&self.unread).map(|(_, pending)| pending);
+        let all = self.pending.values().filter(|one| one.kind == Kind::Settle).chain(again);
+        let is_notice_alone =
+            |one: &&Pending| matches!(&one.change, Change::Noticed { changes, .. } if changes.is_empty());
+        let (notices, changes): (Vec<_>, Vec<_>) = all.partition(is_notice_alone);
+        let mut said = Vec::new();
+        if !changes.is_empty() {
+            let count = changes.len();
+            said.push(format!("what became of {count} messages is not noted: they are delivered again"));
+        }
+        if !notices.is_empty() {
+            said.push(format!("{} notices to senders are lost", notices.len()));
+        }
+        if said.is_empty() { Ok(()) } else { Err(std::io::Error::other(said.join("; "))) }
     }
 
     fn turn(&mut self, events: &mut Vec<Event>) -> std::io::Result<()> {

@@ -1,5 +1,7 @@
 //! What the engine has for notices to senders, and what one is about.
 
+use std::sync::Arc;
+
 use crate::config::forward::Dsn;
 use crate::forward::notice::Bounds;
 use crate::forward::schedule::DestinationId;
@@ -29,7 +31,7 @@ pub(super) struct Tried {
     pub(super) destination: DestinationId,
     pub(super) host: usize,
     /// The server of its domain, if it goes by MX and there was one.
-    pub(super) exchanger: Option<Box<str>>,
+    pub(super) exchanger: Option<Arc<str>>,
     /// The next hop sends notices itself.
     pub(super) offers_dsn: bool,
 }

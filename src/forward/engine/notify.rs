@@ -22,15 +22,14 @@ impl<R: Ring> Engine<R> {
     pub(super) fn tried(&self, slot: usize) -> Option<Tried> {
         let one = self.connections[slot].as_ref()?;
         let offers_dsn = one.client.offers().dsn;
-        let exchanger = one.exchanger.as_ref().map(|exchanger| exchanger.name.clone());
+        let exchanger = one.exchanger.as_ref().map(|exchanger| Arc::clone(&exchanger.name));
         Some(Tried { destination: one.destination, host: one.host, exchanger, offers_dsn })
     }
 
     /// Tells the office what became of recipients of a message: together with a notice, where the sender is
     /// to be told of it.
     pub(super) fn tell_ended(&mut self, ended: &Ended<'_>, mut changes: Vec<Change>) {
-        let may_be_owed = self.notices.dsn != Dsn::Off && !ended.stored.envelope.reverse_path().is_empty();
-        let all = if may_be_owed { changes.clone() } else { Vec::new() };
+        let all = if self.may_be_owed(ended, &changes) { changes.clone() } else { Vec::new() };
         let routes = Arc::clone(&self.routes);
         let (indices, recipients) = self.owed(ended, &all, &routes);
         let mut told = 0;
@@ -48,7 +47,21 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    /// Those that the sender wants to hear of and may, with their indices, and what became of them.
+    /// Whether anything of these has to be looked at: of most messages nobody wants to hear that they
+    /// arrived.
+    fn may_be_owed(&self, ended: &Ended<'_>, changes: &[Change]) -> bool {
+        let envelope = &ended.stored.envelope;
+        if self.notices.dsn == Dsn::Off || envelope.reverse_path().is_empty() {
+            return false;
+        }
+        let is_sent = |change: &Change| matches!(change, Change::Sent { .. });
+        let mut recipients = envelope.recipients_with_parameters();
+        !changes.iter().all(is_sent)
+            || recipients.any(|(_, parameters)| is_owed(Action::Relayed, parameters.notify))
+    }
+
+    /// Those that the sender wants to hear of and may, with their indices, and what became of them; who
+    /// failed comes first.
     fn owed<'a>(
         &self,
         ended: &Ended<'a>,
@@ -57,9 +70,9 @@ impl<R: Ring> Engine<R> {
     ) -> (Vec<u32>, Vec<Recipient<'a>>) {
         let Ended { stored, tried, accepted_by, .. } = *ended;
         let (dsn, envelope) = (self.notices.dsn, &stored.envelope);
-        let (mut indices, mut owed) = (Vec::new(), Vec::new());
+        let mut owed: Vec<(u32, Recipient<'_>)> = Vec::new();
         if changes.is_empty() {
-            return (indices, owed);
+            return (Vec::new(), Vec::new());
         }
         let all: Vec<_> = envelope.recipients_with_parameters().collect();
         let remote = tried.and_then(|tried| {
@@ -87,15 +100,16 @@ impl<R: Ring> Engine<R> {
                 let Some((mailbox, parameters)) = all.get(index as usize) else { continue };
                 if is_owed(action, parameters.notify) {
                     let (mailbox, orcpt, is_tried) = (mailbox.whole, parameters.orcpt, tried.is_some());
-                    indices.push(index);
-                    owed.push(Recipient { mailbox, orcpt, action, is_expired, is_tried, said, remote });
+                    let recipient = Recipient { mailbox, orcpt, action, is_expired, is_tried, said, remote };
+                    owed.push((index, recipient));
                 }
             }
         }
         if !owed.is_empty() && !may_have(dsn, envelope, &stored.authentication) {
             return (Vec::new(), Vec::new());
         }
-        (indices, owed)
+        owed.sort_by_key(|(_, recipient)| recipient.action != Action::Failed);
+        owed.into_iter().unzip()
     }
 
     /// What is told of a change. Nothing where the next hop tells it (RFC 3461 §5.2.1).
@@ -122,7 +136,8 @@ impl<R: Ring> Engine<R> {
     /// Whether a notice of these may go to the sender now. The first one that may not is told.
     fn has_room_for_notice(&mut self, envelope: &Envelope, of: &[Recipient<'_>]) -> bool {
         let domain = Mailbox::of_whole(envelope.reverse_path()).domain;
-        let is_failure = of.iter().any(|recipient| recipient.action == Action::Failed);
+        // They come first.
+        let is_failure = of.first().is_some_and(|recipient| recipient.action == Action::Failed);
         match self.notices.bounds.take(domain, is_failure, self.now) {
             Room::Yes => true,
             Room::FirstWithheld => {
@@ -173,7 +188,7 @@ impl<R: Ring> Engine<R> {
             self.tell(Pending { kind: Kind::Settle, change });
         }
         let Some(changes) = with else {
-            return self.report.note("a notice is not made: something else was said of its message");
+            return self.report.note(&format!("a notice to a sender is not made: {why}"));
         };
         let pending = Pending { kind: Kind::Settle, change: Change::Noticed { changes, notice } };
         self.settle_again(pending, why);

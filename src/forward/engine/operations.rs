@@ -1,23 +1,25 @@
 //! What operators ask for: the schedule is changed at once, the office makes it durable, then it is answered.
 //!
-//! A command is done in steps, one for each message. A step asks the office who waits for the message, tells
-//! it the change, and ends with its answer; what the schedule did for a step that fails is undone. A message
-//! of which something is under way has no step: what is said of it later would undo the change.
+//! A command is done in steps, one for each message. A step asks the office who waits for the message. Then
+//! it changes the schedule and tells the office the same at once, and ends with the answer; what the schedule
+//! did for a step that fails is undone. Of a message of which something is under way nothing is changed: what
+//! is said of it later would undo that.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Engine;
-use super::hand::{Kind, Pending, cursor_of, key_of, seconds};
+use super::hand::{Kind, Pending, key_of, seconds};
 use super::under_way::{Command, Step, What};
 use crate::forward::desk::OPERATIONS_MAX;
-use crate::forward::keep::{Change, Place, Recipients, Refused, Suspended, Wait};
-use crate::forward::office::Letter;
+use crate::forward::keep::{Change, NOTICES, Place, Recipients, Refused, Suspended, Wait};
+use crate::forward::office::{Known, Letter};
 use crate::forward::operations::{Asked, Chosen, Done, HELD_BY_OPERATOR, Operation, Target};
 use crate::forward::schedule::{self, Answer, Deferred, Delivery, DestinationId, HostState, Waits};
 use crate::log::events;
 use crate::ring::Ring;
 use crate::sink::spool::cursor::Cursor;
-use crate::sink::spool::envelope::{OWN_PROTOCOL, StoredEnvelope};
+use crate::sink::spool::envelope::OWN_PROTOCOL;
 use crate::timestamp;
 
 /// What a message that is tried again after it was given up shows until then.
@@ -28,15 +30,20 @@ const GONE: &str = "nobody waits for it there any more";
 const UNROUTED: &str =
     "nobody tries it: give its domain a [[forward]], or notices their dsn_via, and start the forwarder again";
 
-/// Begins the step of a message.
-type Begin<R> = fn(&mut Engine<R>, u64, &Picked) -> Result<u64, String>;
-
 /// A message of a command.
 struct Picked {
     place: Place,
     /// The same, as the operator has it.
     told: Place,
-    of: Option<DestinationId>,
+    of: Option<Rc<str>>,
+}
+
+/// Some who wait for a message, under one name in the journal, with one destination.
+struct Part<'a> {
+    name: &'a str,
+    recipients: Recipients,
+    /// None: nobody tries them.
+    destination: Option<DestinationId>,
 }
 
 impl<R: Ring> Engine<R> {
@@ -55,11 +62,11 @@ impl<R: Ring> Engine<R> {
                     None => Err(self.unknown(&name)),
                 },
                 Operation::Retry(Target::Places(places)) => {
-                    self.each(number, &Chosen { places, destination: None }, Self::retry_place)
+                    Ok(self.each(number, Chosen { places, destination: None }, What::Retry))
                 }
-                Operation::Hold(chosen) => self.each(number, &chosen, Self::hold_place),
-                Operation::Release(chosen) => self.each(number, &chosen, Self::release_place),
-                Operation::Remove(chosen) => self.each(number, &chosen, Self::remove_place),
+                Operation::Hold(chosen) => Ok(self.each(number, chosen, What::Hold)),
+                Operation::Release(chosen) => Ok(self.each(number, chosen, What::Release)),
+                Operation::Remove(chosen) => Ok(self.each(number, chosen, What::Remove)),
                 Operation::Suspend(name) => self.suspend(number, &name, true),
                 Operation::Resume(name) => self.suspend(number, &name, false),
             };
@@ -81,23 +88,28 @@ impl<R: Ring> Engine<R> {
     }
 
     /// Begins a step for each of these; how many were done at once.
-    fn each(&mut self, command: u64, chosen: &Chosen, begin: Begin<R>) -> Result<u64, String> {
-        let of = match &chosen.destination {
-            Some(name) => Some(self.routes.named(name).ok_or_else(|| self.unknown(name))?),
-            None => None,
-        };
+    fn each(&mut self, command: u64, chosen: Chosen, what: What) -> u64 {
+        let Chosen { places, destination } = chosen;
+        let of = destination.map(Rc::from);
         let in_hand = self.places_in_hand();
         let mut count = 0;
-        for told in &chosen.places {
-            let picked = Picked { place: self.moves.known(*told), told: *told, of };
-            let is_busy = in_hand.contains(&picked.place) || in_hand.contains(told);
-            let begun = if is_busy { Err(BUSY.to_owned()) } else { begin(self, command, &picked) };
-            match begun {
-                Ok(done) => count += done,
-                Err(why) => self.fail(command, *told, why),
+        for told in places {
+            let picked = Picked { place: self.moves.known(told), told, of: of.clone() };
+            if in_hand.contains(&picked.place) || in_hand.contains(&told) {
+                self.fail(command, told, BUSY.to_owned());
+                continue;
+            }
+            match (what, picked.place) {
+                (What::Retry, Place::Dead(_)) => self.ask(command, What::Revive, picked),
+                (What::Retry, place) => match self.retry_place(place) {
+                    Some(Ok(())) => count += 1,
+                    Some(Err(why)) => self.fail(command, told, why),
+                    None => self.ask(command, what, picked),
+                },
+                (what, _) => self.ask(command, what, picked),
             }
         }
-        Ok(count)
+        count
     }
 
     fn fail(&mut self, command: u64, place: Place, why: String) {
@@ -135,84 +147,36 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    fn retry_place(&mut self, command: u64, picked: &Picked) -> Result<u64, String> {
-        if let Place::Dead(_) = picked.place {
-            let step = self.begin_step(command, What::Revive, picked, Vec::new());
-            self.unsent.push_back(Letter::AskDead(step, picked.place));
-            return Ok(0);
-        }
-        let deliveries = self.deliveries_at(picked.place, picked.of);
+    /// None where the schedule has nothing of it.
+    fn retry_place(&mut self, place: Place) -> Option<Result<(), String>> {
+        let deliveries = self.deliveries_at(place);
         if deliveries.is_empty() {
-            return Err(UNROUTED.to_owned());
+            return None;
         }
         let is_held = |delivery: &Delivery| {
             let view = self.schedule.delivery(*delivery, self.now);
             view.is_some_and(|view| view.waits == Waits::Operator)
         };
         if deliveries.iter().all(is_held) {
-            return Err("it is held: release it".to_owned());
+            return Some(Err("it is held: release it".to_owned()));
         }
         let mut is_done = false;
         for delivery in deliveries {
             is_done |= self.schedule.retry(schedule::Target::One(delivery), self.now) == Answer::Done;
         }
-        if is_done { Ok(1) } else { Err(BUSY.to_owned()) }
+        Some(if is_done { Ok(()) } else { Err(BUSY.to_owned()) })
     }
 
-    fn hold_place(&mut self, command: u64, picked: &Picked) -> Result<u64, String> {
-        let undo = self.take_out(What::Hold, picked.place, picked.of)?;
-        self.ask(command, What::Hold, picked, undo);
-        Ok(0)
-    }
-
-    fn release_place(&mut self, command: u64, picked: &Picked) -> Result<u64, String> {
-        let deliveries = self.deliveries_at(picked.place, picked.of);
-        let view = |delivery: &Delivery| self.schedule.delivery(*delivery, self.now);
-        let is_held = deliveries.iter().filter_map(view).any(|view| view.waits == Waits::Operator);
-        if !deliveries.is_empty() && !is_held {
-            return Err("it is not held".to_owned());
-        }
-        self.ask(command, What::Release, picked, Vec::new());
-        Ok(0)
-    }
-
-    fn remove_place(&mut self, command: u64, picked: &Picked) -> Result<u64, String> {
-        let undo = self.take_out(What::Remove, picked.place, picked.of)?;
-        self.ask(command, What::Remove, picked, undo);
-        Ok(0)
-    }
-
-    /// Holds or removes in the schedule what it has of a message, and gives what it had of it before. An
-    /// error if it is on a connection: then nothing is changed.
-    fn take_out(
-        &mut self,
-        what: What,
-        place: Place,
-        of: Option<DestinationId>,
-    ) -> Result<Vec<Deferred>, String> {
-        let mut waiting = self.waiting_at(place, of)?;
-        if what == What::Hold {
-            waiting.retain(|one| !one.is_held);
-        }
-        for one in &waiting {
-            let name = name_of(one);
-            let _ =
-                if what == What::Hold { self.schedule.hold_one(name) } else { self.schedule.remove(name) };
-        }
-        Ok(waiting)
-    }
-
-    /// The deliveries of a message, or the one for this destination.
-    fn deliveries_at(&self, place: Place, of: Option<DestinationId>) -> Vec<Delivery> {
+    fn deliveries_at(&self, place: Place) -> Vec<Delivery> {
         let Place::Later(cursor) = place else { return Vec::new() };
-        let all = self.schedule.deliveries_at(key_of(cursor));
-        all.filter(|delivery| of.is_none_or(|of| of == delivery.destination)).collect()
+        self.schedule.deliveries_at(key_of(cursor)).collect()
     }
 
-    /// What the schedule has of a message; why it cannot be changed, if it is on a connection.
-    fn waiting_at(&self, place: Place, of: Option<DestinationId>) -> Result<Vec<Deferred>, String> {
+    /// What the schedule has of a message for these destinations; why it cannot be changed, if it is on a
+    /// connection.
+    fn waiting_at(&self, place: Place, of: &[DestinationId]) -> Result<Vec<Deferred>, String> {
         let mut all = Vec::new();
-        for delivery in self.deliveries_at(place, of) {
+        for delivery in self.deliveries_at(place).into_iter().filter(|one| of.contains(&one.destination)) {
             let Some(view) = self.schedule.delivery(delivery, self.now) else { continue };
             let due_in = match view.waits {
                 Waits::Reply | Waits::Copy => return Err(BUSY.to_owned()),
@@ -232,62 +196,115 @@ impl<R: Ring> Engine<R> {
         Ok(all)
     }
 
-    fn begin_step(&mut self, command: u64, what: What, picked: &Picked, undo: Vec<Deferred>) -> u64 {
+    fn ask(&mut self, command: u64, what: What, picked: Picked) {
         let number = self.number();
-        let Picked { place, told, of } = *picked;
-        let step = Step { command, what, place, told, of, undo, open: 0, failed: None };
+        let Picked { place, told, of } = picked;
+        let (destinations, undo) = (Vec::new(), Vec::new());
+        let step = Step { command, what, place, told, of, destinations, undo, open: 0, failed: None };
         self.operations.steps.insert(number, step);
         if let Some(command) = self.operations.commands.get_mut(&command) {
             command.open += 1;
         }
-        number
+        self.unsent.push_back(Letter::Ask(number, place));
     }
 
-    fn ask(&mut self, command: u64, what: What, picked: &Picked, undo: Vec<Deferred>) {
-        let number = self.begin_step(command, what, picked, undo);
-        self.unsent.push_back(Letter::Ask(number, picked.place));
-    }
-
-    /// The office says who waits for a message.
-    pub(super) fn handle_waits(&mut self, number: u64, waits: &[(Box<str>, Recipients)]) {
+    /// The office says what it knows of the message of a step.
+    pub(super) fn handle_known(&mut self, number: u64, known: Known) {
         let Some(Step { what, place, of, .. }) = self.operations.steps.get(&number) else { return };
-        let (what, place, of) = (*what, *place, *of);
-        if matches!(what, What::Hold | What::Remove) {
-            // What came into the schedule since the step began was told before this.
-            match self.take_out(what, place, of) {
-                Ok(mut more) => {
-                    if let Some(step) = self.operations.steps.get_mut(&number) {
-                        step.undo.append(&mut more);
+        let (what, place, of) = (*what, *place, of.clone());
+        if what == What::Revive {
+            return self.revive(number, place, known);
+        }
+        match self.plan(what, place, of.as_deref(), &known) {
+            Err(why) => self.end_step(number, Some(why)),
+            Ok((change, destinations, undo)) => {
+                for one in &undo {
+                    match what {
+                        What::Hold => _ = self.schedule.hold_one(name_of(one)),
+                        What::Remove => _ = self.schedule.remove(name_of(one)),
+                        // When it is durable.
+                        What::Release | What::Retry | What::Revive => {}
                     }
                 }
-                Err(why) => return self.end_step(number, Some(why)),
+                if let Some(step) = self.operations.steps.get_mut(&number) {
+                    (step.destinations, step.undo) = (destinations, undo);
+                }
+                self.tell_step(number, change);
             }
         }
-        let is_meant = |name: &str| of.is_none_or(|of| self.routes.named(name) == Some(of));
-        let meant = waits.iter().filter(|(name, _)| is_meant(name));
-        let recipients = meant.fold(Recipients::none(), |all, (_, some)| all.with(some));
-        if recipients.is_empty() {
-            return self.end_step(number, Some(GONE.to_owned()));
+    }
+
+    /// What a step tells the office, the destinations whose deliveries it changes, and what the schedule has
+    /// of these.
+    fn plan(
+        &self,
+        what: What,
+        place: Place,
+        of: Option<&str>,
+        known: &Known,
+    ) -> Result<(Change, Vec<DestinationId>, Vec<Deferred>), String> {
+        let parts = self.parts_of(known);
+        let is_meant = |part: &&Part<'_>| of.is_none_or(|of| part.name == of);
+        let of_parts = |all: &mut dyn Iterator<Item = &Part<'_>>| {
+            all.fold(Recipients::none(), |all, part| all.with(&part.recipients))
+        };
+        let meant = of_parts(&mut parts.iter().filter(is_meant));
+        if meant.is_empty() {
+            return Err(GONE.to_owned());
         }
-        let is_scheduled = what == What::Remove
-            || self.operations.steps.get(&number).is_some_and(|step| !step.undo.is_empty());
-        if !is_scheduled && self.deliveries_at(place, of).is_empty() {
-            return self.end_step(number, Some(UNROUTED.to_owned()));
-        }
-        let change = match (what, place) {
-            (What::Hold, Place::Later(at)) => {
-                Change::Hold { at, recipients, why: HELD_BY_OPERATOR.to_owned() }
+        let mut destinations: Vec<DestinationId> =
+            parts.iter().filter(is_meant).filter_map(|part| part.destination).collect();
+        // An error where one of them is on a connection.
+        let mut undo = self.waiting_at(place, &destinations)?;
+        let has = |id: &DestinationId, part: &Part<'_>| part.destination == Some(*id);
+        let at = match (what, place) {
+            (What::Remove, place) => {
+                // A delivery stays that others are left for.
+                let is_left = |id: &DestinationId| parts.iter().any(|part| has(id, part) && !is_meant(&part));
+                destinations.retain(|id| !is_left(id));
+                undo.retain(|one| destinations.contains(&one.destination));
+                return Ok((Change::Remove { place, recipients: meant }, destinations, undo));
             }
-            (What::Release, Place::Later(at)) => {
-                let next_at = seconds(timestamp::seconds(self.wall_clock));
-                Change::Release { at, recipients, next_at }
-            }
-            (What::Remove, place) => Change::Remove { place, recipients },
+            (What::Retry, _) => return Err(UNROUTED.to_owned()),
+            (What::Hold | What::Release | What::Revive, Place::Later(at)) => at,
             (What::Hold | What::Release | What::Revive, _) => {
-                return self.end_step(number, Some("it was given up: nothing holds it".to_owned()));
+                return Err("it was given up: nothing holds it".to_owned());
             }
         };
-        self.tell_step(number, change);
+        // All for whom these deliveries are.
+        let is_of = |part: &&Part<'_>| destinations.iter().any(|id| has(id, part));
+        let recipients = of_parts(&mut parts.iter().filter(is_of));
+        if undo.is_empty() {
+            return Err(UNROUTED.to_owned());
+        }
+        if what == What::Hold {
+            undo.retain(|one| !one.is_held);
+            let change = Change::Hold { at, recipients, why: HELD_BY_OPERATOR.to_owned() };
+            return Ok((change, destinations, undo));
+        }
+        if !undo.iter().any(|one| one.is_held) {
+            return Err("it is not held".to_owned());
+        }
+        let next_at = seconds(timestamp::seconds(self.wall_clock));
+        Ok((Change::Release { at, recipients, next_at }, destinations, undo))
+    }
+
+    /// Who waits for a message, by where they go now.
+    fn parts_of<'a>(&self, known: &'a Known) -> Vec<Part<'a>> {
+        let mut all = Vec::new();
+        for (name, recipients) in &known.waits {
+            let named = self.routes.named(name);
+            let part = |recipients, destination| Part { name, recipients, destination };
+            match &known.stored {
+                Ok(stored) if named.is_none() && **name != *NOTICES => {
+                    let parts = self.routes.parts(&stored.envelope, |index| recipients.contains(index));
+                    let destined = parts.destined.into_iter().map(|(id, some)| part(some, Some(id)));
+                    all.extend(destined.chain([part(parts.unrouted, None)]));
+                }
+                Ok(_) | Err(_) => all.push(part(recipients.clone(), named)),
+            }
+        }
+        all
     }
 
     fn tell_step(&mut self, step: u64, change: Change) {
@@ -297,13 +314,13 @@ impl<R: Ring> Engine<R> {
         self.tell(Pending { kind: Kind::Operation(step), change });
     }
 
-    /// The office says who did not get a message that was given up: they wait where they would go now.
-    pub(super) fn handle_dead(&mut self, step: u64, known: Result<(StoredEnvelope, Recipients), String>) {
-        let (stored, recipients) = match known {
-            Ok(known) => known,
+    /// Those who did not get a message that was given up wait where they would go now.
+    fn revive(&mut self, step: u64, place: Place, known: Known) {
+        let stored = match known.stored {
+            Ok(stored) => stored,
             Err(why) => return self.end_step(step, Some(why)),
         };
-        let Some(place) = self.operations.steps.get(&step).map(|step| step.place) else { return };
+        let recipients = known.waits.iter().fold(Recipients::none(), |all, (_, some)| all.with(some));
         if recipients.is_empty() {
             return self.end_step(step, Some(GONE.to_owned()));
         }
@@ -374,7 +391,7 @@ impl<R: Ring> Engine<R> {
             is_held: false,
         };
         if !self.schedule.restore(deferred, self.now) {
-            let place = Place::Later(cursor_of(key_of(at)));
+            let place = Place::Later(at);
             self.report.note(&format!("{place}: the schedule has no room for it until the next start"));
         }
     }
@@ -391,11 +408,12 @@ impl<R: Ring> Engine<R> {
                 }
             }
             (What::Release, false) => {
-                for delivery in self.deliveries_at(step.place, step.of) {
+                let all = self.deliveries_at(step.place).into_iter();
+                for delivery in all.filter(|one| step.destinations.contains(&one.destination)) {
                     self.schedule.release(delivery, self.now);
                 }
             }
-            (What::Hold | What::Remove, false) | (What::Release | What::Revive, _) => {}
+            (What::Hold | What::Remove, false) | (What::Release | What::Revive | What::Retry, _) => {}
         }
         match failed {
             Some(why) => self.fail(step.command, step.told, why),

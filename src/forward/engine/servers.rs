@@ -33,6 +33,8 @@ pub(super) struct Next {
     pub(super) exchanger: Exchanger,
     pub(super) others: VecDeque<Exchanger>,
     pub(super) opened_at: Instant,
+    /// Nothing is said of TLS.
+    pub(super) is_plain: bool,
 }
 
 impl Servers {

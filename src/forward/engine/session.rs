@@ -314,7 +314,7 @@ fn is_of_tls(end: End) -> bool {
         End::Refused(phase) | End::Lost(_, phase) | End::Closing(phase) | End::Violation(_, phase) => {
             matches!(phase, Phase::StartTls | Phase::Handshake)
         }
-        End::Quit | End::TlsNotOffered => false,
+        End::Quit | End::TlsNotOffered | End::OurName => false,
     }
 }
 

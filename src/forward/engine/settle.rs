@@ -214,7 +214,7 @@ fn is_before_mail(end: End) -> bool {
             matches!(phase, Phase::Ready | Phase::Reset | Phase::Xclient)
                 || matches!(end, End::Closing(Phase::Mail))
         }
-        End::Quit | End::TlsNotOffered => true,
+        End::Quit | End::TlsNotOffered | End::OurName => true,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Commands of operators that are under way, as the engine keeps them; and what the office moved meanwhile.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
@@ -34,8 +35,10 @@ pub(super) struct Step {
     pub(super) place: Place,
     /// The same, as the operator has it.
     pub(super) told: Place,
-    /// Of those who wait there only these.
-    pub(super) of: Option<DestinationId>,
+    /// Of those who wait there only these, by the name of their destination.
+    pub(super) of: Option<Rc<str>>,
+    /// The destinations whose deliveries are changed.
+    pub(super) destinations: Vec<DestinationId>,
     /// What the schedule had before.
     pub(super) undo: Vec<Deferred>,
     /// Changes that are not durable.
@@ -48,6 +51,8 @@ pub(super) enum What {
     Hold,
     Release,
     Remove,
+    /// It is tried now; asked only where the schedule has nothing of it.
+    Retry,
     /// It was given up, and waits again.
     Revive,
 }

@@ -61,7 +61,7 @@ pub use self::delivery::{
 };
 pub use self::destination::{Balance, DestinationSettings};
 pub use self::host::{CONCURRENCY_FIRST, PROBE_LONGEST, PROBE_OFTEN_FOR, WHY_BYTES_MAX};
-pub use self::operator::Target;
+pub use self::operator::{RELEASED_SECONDS_LEAST, Target};
 pub use self::schedule::{Schedule, Settings};
 pub use self::view::{DeliveryView, DestinationView, HostState, HostView, Waits};
 pub use self::window::{MOVE_MESSAGES_MAX, WINDOW_BYTES, WINDOW_MESSAGES};

@@ -6,8 +6,8 @@ use super::delivery::{Answer, Delivery, DestinationId, POISON_ALONE, Place};
 use super::index::State;
 use super::schedule::Schedule;
 
-/// What was released is tried for at least this time: it may have been held for longer than mail waits.
-const RELEASED_SECONDS_LEAST: u32 = 3600;
+/// Seconds for which what was released is tried at least: it may have been held for longer than mail waits.
+pub const RELEASED_SECONDS_LEAST: u32 = 3600;
 
 /// What an operator means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
