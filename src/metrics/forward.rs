@@ -217,6 +217,9 @@ impl ReaderMetrics {
     }
 }
 
+/// The destination of notices to senders, which takes no mail of theirs.
+pub const NOTICES: &str = "notices";
+
 /// The state of a host that an operator stopped.
 pub const STOPPED: &str = "stopped";
 

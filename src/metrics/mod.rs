@@ -21,7 +21,8 @@ mod spool;
 pub use self::authentication::{AuthenticationMetrics, AuthenticationValues};
 pub use self::forward::{
     Attempt, DelayPart, DestinationMetrics, DestinationShown, DestinationValues, EngineMetrics,
-    ForwardMetrics, ForwardResult, ForwardSnapshot, HostShown, OfficeMetrics, ReaderMetrics, STOPPED, Shown,
+    ForwardMetrics, ForwardResult, ForwardSnapshot, HostShown, NOTICES, OfficeMetrics, ReaderMetrics,
+    STOPPED, Shown,
 };
 pub use self::histogram::{Histogram, Spread, micros};
 pub use self::pulse::Pulse;

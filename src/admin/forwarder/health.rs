@@ -5,14 +5,14 @@
 //! looks as often, and the office has a pulse, which stands while the disk does one step of what it was
 //! asked. As in the receiver, looks are counted and not seconds.
 //!
-//! Whether mail goes on is told by what next hops have answered, and not by what waits at a moment: mail that
-//! goes out within milliseconds is never seen to wait.
+//! Whether mail goes on is told by next hops and what they have answered, and not by what waits at a moment:
+//! mail that goes out within milliseconds is never seen to wait, and at night there may be none for hours.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::verdict::{Check, Stand, Verdict};
-use crate::metrics::ForwardMetrics;
+use crate::metrics::{ForwardMetrics, NOTICES};
 
 /// Whether the stop has begun.
 type Stops = Box<dyn Fn() -> bool + Send + Sync>;
@@ -38,7 +38,7 @@ struct Seen {
     office: Stand,
     reader: Stand,
     failures: Stand,
-    /// Attempts that were answered; no looks while mail waits for none that is down, or for none.
+    /// Attempts that were answered; no looks while a destination is up, or no mail waits.
     answered: Stand,
 }
 
@@ -60,7 +60,7 @@ impl ForwardHealth {
 
     /// Looks. Only one thread does, every [`LOOK_EVERY`](super::super::verdict::LOOK_EVERY).
     pub fn look(&self) {
-        let is_unanswered = !self.down_with_mail().is_empty();
+        let is_unanswered = !self.waited_for().is_empty();
         let mut seen = self.seen();
         let (engine, office, reader) = (&self.metrics.engine, &self.metrics.office, &self.metrics.reader);
         seen.engine.see(engine.turns.value());
@@ -112,11 +112,11 @@ impl ForwardHealth {
         })
     }
 
-    /// Mail waits, and nobody has taken any for a while. One destination that is down while others take
-    /// theirs is for an alert, not for this: the forwarder does its work.
+    /// Mail waits, and nobody has taken any for a while. One destination that is down while another is up is
+    /// for an alert, not for this: the forwarder does its work, also where there is no mail for the other.
     fn next_hops_fault(&self) -> Option<String> {
         let answered = self.seen().answered;
-        let names = self.down_with_mail();
+        let names = self.waited_for();
         if names.is_empty() || !answered.stood(UNANSWERED_LOOKS) {
             return None;
         }
@@ -126,17 +126,19 @@ impl ForwardHealth {
         Some(format!("mail waits, and no next hop has taken any for {}: {named}{more}", answered.time()))
     }
 
-    /// The destinations that mail waits for, where all of these are down. One that an operator stopped is not
-    /// among them: its mail is meant to wait.
-    fn down_with_mail(&self) -> Vec<String> {
+    /// The destinations that mail waits for, where all destinations are down. One that an operator stopped
+    /// counts for neither: its mail is meant to wait. Nor does that of notices, which takes no other mail.
+    fn waited_for(&self) -> Vec<String> {
         let shown = self.metrics.shown();
         let named = shown.destinations.iter().zip(&self.metrics.engine.destinations);
         let mut names = Vec::new();
-        for (shown, named) in named.filter(|(shown, _)| shown.waiting() > 0 && !shown.is_stopped()) {
+        for (shown, named) in named.filter(|(shown, named)| !shown.is_stopped() && named.name != NOTICES) {
             if shown.down_since.is_none() {
                 return Vec::new();
             }
-            names.push(named.name.clone());
+            if shown.waiting() > 0 {
+                names.push(named.name.clone());
+            }
         }
         names
     }
@@ -162,7 +164,7 @@ mod tests {
 
     impl Watched {
         fn new() -> Self {
-            let names = ["a", "b", "c", "d", "e"].map(str::to_owned);
+            let names = ["a", "b", "c", "d", "e", NOTICES].map(str::to_owned);
             let metrics = Arc::new(ForwardMetrics::new("mx.test", names));
             let stops = Arc::<AtomicBool>::default();
             let asked = Arc::clone(&stops);
@@ -245,14 +247,17 @@ mod tests {
         for (shown, why) in [
             (&[(0, 5, true), (0, 0, true)], "nothing waits but for an operator"),
             (&[(1, 0, true), (1, 0, false)], "some mail may go on"),
+            (&[(1, 0, true), (0, 0, false)], "some would if it came"),
         ] {
             watched.show(shown);
             assert_eq!(bad_after(2 * UNANSWERED_LOOKS), [""; 0], "{why}");
         }
-        watched.show(&[(1, 0, true), (0, 0, false)]);
+        watched.show(&[(1, 0, true), (0, 0, true)]);
         assert_eq!(bad_after(UNANSWERED_LOOKS - 1), [""; 0], "not for long");
-        assert_eq!(bad_after(1), ["next_hops"], "who is up has no mail");
-        watched.show(&[(1, 0, true); 5]);
+        assert_eq!(bad_after(1), ["next_hops"]);
+        let mut with_notices = [(1, 0, true); 6];
+        with_notices[5] = (0, 0, false);
+        watched.show(&with_notices);
         assert_eq!(bad_after(1), ["next_hops"]);
         let reasons: Vec<_> = watched.health.readyz().reasons().collect();
         let expected = "next_hops: mail waits, and no next hop has taken any for 60 s: a, b, c and 2 more";
@@ -260,15 +265,15 @@ mod tests {
     }
 
     #[test]
-    fn it_is_ready_where_mail_goes_out_so_fast_that_none_is_seen_to_wait() {
+    fn it_is_ready_where_mail_is_taken_between_two_failures() {
         let watched = Watched::new();
         watched.health.runs();
-        let [dead, live, ..] = &watched.metrics.engine.destinations[..] else { panic!("five") };
-        watched.show(&[(1, 0, true), (0, 0, false)]);
+        let [dead, flaps, ..] = &watched.metrics.engine.destinations[..] else { panic!("six") };
+        watched.show(&[(1, 0, true), (0, 0, true)]);
         for ended in [Attempt::Done, Attempt::Deferred].into_iter().cycle().take(6) {
             watched.look(UNANSWERED_LOOKS / 2, &[]);
             assert_eq!(watched.health.readyz().bad(), [""; 0]);
-            live.attempt(ended);
+            flaps.attempt(ended);
         }
         for ended in [Attempt::Lost, Attempt::Untouched, Attempt::NoSession, Attempt::Lost] {
             watched.look(UNANSWERED_LOOKS / 4, &[]);
@@ -276,7 +281,7 @@ mod tests {
         }
         watched.look(1, &[]);
         assert_eq!(watched.health.readyz().bad(), ["next_hops"], "what failed is no answer");
-        live.attempt(Attempt::Done);
+        flaps.attempt(Attempt::Done);
         watched.look(1, &[]);
         assert_eq!(watched.health.readyz().bad(), [""; 0], "mail goes on again");
     }

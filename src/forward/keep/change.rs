@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::entry::{Wait, Why};
 use super::place::Place;
 use super::recipients::Recipients;
+use crate::metrics;
 use crate::sink::spool::cursor::Cursor;
 
 /// Something that happened to recipients of a message.
@@ -85,7 +86,7 @@ pub enum Change {
 }
 
 /// The destination of notices. It is no route's, whose names hold `://`.
-pub const NOTICES: &str = "notices";
+pub const NOTICES: &str = metrics::NOTICES;
 
 /// A message of our own with one recipient. Its content is whole in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
