@@ -152,6 +152,15 @@ pub const START_END_MAX: Duration = Duration::from_secs(3);
 /// longer.
 pub const PROCESS_END_MAX: Duration = Duration::from_secs(29);
 
+/// A forwarder that `serve --with-forward` has started ends this long after its receiver began to stop.
+pub const MINDED_END_MAX: Duration = Duration::from_secs(24);
+
+/// One that has not done so is killed by its minder after this time.
+pub const MINDED_KILL_AFTER: Duration = Duration::from_secs(25);
+
+/// And after this time its receiver waits for neither.
+pub const MINDER_END_MAX: Duration = Duration::from_secs(26);
+
 /// Connections over the cap of a shard that are being told so at a time; further ones are closed without a
 /// word.
 pub const REFUSED_CONNECTIONS_MAX: usize = 256;
@@ -390,5 +399,12 @@ const _: () = assert!(SPILL_BYTES_MIN >= BEGINNING_BYTES_MAX && SPILL_BYTES_MIN 
 const _: () = assert!(
     PROCESS_END_MAX.as_secs() > SHARDS_END_MAX.as_secs() + WORKERS_END_MAX.as_secs() + LOG_END_MAX.as_secs()
 );
+// One is told after the other.
+const _: () =
+    assert!(MINDED_END_MAX.as_millis() + LAST_WORDS_MAX.as_millis() < MINDED_KILL_AFTER.as_millis());
+const _: () =
+    assert!(MINDED_KILL_AFTER.as_millis() + LAST_WORDS_MAX.as_millis() < MINDER_END_MAX.as_millis());
+// It waits while shards and workers end, and then for what is left of this.
+const _: () = assert!(MINDER_END_MAX.as_secs() <= SHARDS_END_MAX.as_secs() + WORKERS_END_MAX.as_secs());
 const _: () = assert!(START_END_MAX.as_secs() > LOG_END_MAX.as_secs());
 const _: () = assert!(BATCH_MESSAGES_MAX <= HANDOFF_MESSAGES_MAX);

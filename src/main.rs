@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Command::Recipients(command) => cli::recipients(&command),
         Command::Explain(command) => cli::explain(&command),
         Command::Reload { config } => cli::reload(config.path()),
-        Command::Forward { config, kept: true, .. } => cli::keep_forwarder(config.path()),
+        Command::Forward { config, minder: true, .. } => cli::mind_forwarder(config.path()),
         Command::Forward { config, ends_with_input, .. } => cli::forward(config.path(), ends_with_input),
         Command::Queue(command) => cli::queue(&command),
         Command::Serve { config, with_forward } => cli::serve(config.path(), with_forward),

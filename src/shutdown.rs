@@ -17,11 +17,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::LogFormat;
 use crate::handoff::channel::Sender as ToShard;
-use crate::limits::{LAST_WORDS_MAX, PROCESS_END_MAX, START_END_MAX};
+use crate::limits::{LAST_WORDS_MAX, MINDED_END_MAX, PROCESS_END_MAX, START_END_MAX};
 use crate::log::{events, last_words};
 use crate::shard::order::Order;
 use crate::signals::{hold_back, let_in};
@@ -53,8 +54,10 @@ pub struct Shutdown {
     asked: Receiver<Asked>,
     /// Whether last words are JSON; it is known only when the configuration has been read.
     is_json: AtomicBool,
-    /// It is a forwarder, and no receiver.
+    /// Nothing is under way but deliveries: it is a forwarder, or a receiver that waits for its own one.
     forwards: AtomicBool,
+    /// Standard input has ended, and that ends the process.
+    input_ended: Notify,
 }
 
 impl Shutdown {
@@ -66,6 +69,7 @@ impl Shutdown {
             asked,
             is_json: AtomicBool::default(),
             forwards: AtomicBool::default(),
+            input_ended: Notify::new(),
         });
         let (tell, told) = unbounded();
         let ours = Arc::clone(&shutdown);
@@ -91,9 +95,26 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// This process delivers: what is under way when it ends is not settled.
-    pub fn of_forwarder(&self) {
+    /// From now on no signal is taken that is above, also not by what this process becomes: something else
+    /// ends it.
+    pub fn by_no_signal() -> std::io::Result<()> {
+        hold_back()
+    }
+
+    /// From now on nothing is under way but deliveries: what is when the process ends is not settled.
+    pub fn only_forwards(&self) {
         self.forwards.store(true, Ordering::Relaxed);
+    }
+
+    /// The stop begins when standard input ends, too. It has a bound of its own: whoever closes that end
+    /// waits, and may not for as long as it takes.
+    pub fn begin_with_input_end(self: &Arc<Self>) -> std::io::Result<()> {
+        let shutdown = Arc::clone(self);
+        let run = move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            shutdown.input_ended.notify_one();
+        };
+        std::thread::Builder::new().name("input".to_owned()).spawn(run).map(drop)
     }
 
     /// Last words from now on have this format.
@@ -141,30 +162,40 @@ impl Shutdown {
 
     async fn take_signals(&self, mut signals: Signals, ask: &Sender<Asked>) {
         let mut first: Option<Instant> = None;
-        let mut start_was_looked_at = false;
+        let (mut was_signalled, mut start_was_looked_at) = (false, false);
+        let mut whole_bound = PROCESS_END_MAX;
         loop {
-            let bound = if start_was_looked_at { PROCESS_END_MAX } else { START_END_MAX };
-            // Without a signal nothing is waited for.
+            let bound = if start_was_looked_at { whole_bound } else { START_END_MAX };
+            // Before the stop nothing is waited for.
             let deadline = first.map_or_else(far_away, |first| first + bound);
-            let asked = tokio::select! {
-                _ = signals.terminate.recv() => Asked::Stop,
-                _ = signals.interrupt.recv() => Asked::Stop,
-                _ = signals.hangup.recv() => Asked::Reload,
-                _ = signals.user1.recv() => Asked::ReopenLog,
+            let (asked, is_signal) = tokio::select! {
+                _ = signals.terminate.recv() => (Asked::Stop, true),
+                _ = signals.interrupt.recv() => (Asked::Stop, true),
+                _ = signals.hangup.recv() => (Asked::Reload, true),
+                _ = signals.user1.recv() => (Asked::ReopenLog, true),
+                () = self.input_ended.notified() => (Asked::Stop, false),
                 () = sleep_until(deadline), if first.is_some() => {
                     self.give_up_waiting(start_was_looked_at);
                     start_was_looked_at = true;
                     continue;
                 }
             };
-            match (asked, first) {
-                (Asked::Reload | Asked::ReopenLog, _) => drop(ask.send(asked)),
-                (Asked::Stop, None) => {
-                    first = Some(Instant::now());
-                    self.begin();
-                    let _ = ask.send(Asked::Stop);
-                }
-                (Asked::Stop, Some(_)) => self.end("a second signal, so nothing was waited for"),
+            if asked != Asked::Stop {
+                let _ = ask.send(asked);
+                continue;
+            }
+            // A service manager stops all processes of a service at once, so a signal and the end of the
+            // input are often of one stop.
+            if is_signal && std::mem::replace(&mut was_signalled, true) {
+                self.end("a second signal, so nothing was waited for");
+            }
+            if !is_signal {
+                whole_bound = MINDED_END_MAX;
+            }
+            if first.is_none() {
+                first = Some(Instant::now());
+                self.begin();
+                let _ = ask.send(Asked::Stop);
             }
         }
     }

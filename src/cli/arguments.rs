@@ -48,7 +48,7 @@ pub enum Command {
         ends_with_input: bool,
         /// Start the forwarder, again whenever it has ended, until standard input ends.
         #[arg(long, hide = true, conflicts_with = "ends_with_input")]
-        kept: bool,
+        minder: bool,
     },
     /// Look at what the forwarder has not delivered: what waits, and what was given up; or make its journal
     /// anew.

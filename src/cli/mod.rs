@@ -39,7 +39,9 @@ pub use self::version::commit;
 
 use self::output::{print, print_each};
 use self::summary::summary;
+use crate::config::{Config, Warning};
 use crate::limits::LAST_WORDS_MAX;
+use crate::log::events;
 use crate::shutdown::Shutdown;
 use crate::{check, config, log, server};
 
@@ -64,37 +66,49 @@ pub fn forward(file: Option<&Path>, ends_with_input: bool) -> ExitCode {
         print_each("ringmx: ", &["name the configuration file: `ringmx forward FILE`"]);
         return ExitCode::FAILURE;
     };
-    let (read, warnings) = match config::read_for_others(file).result() {
-        Ok(read) => read,
-        Err(problems) => {
-            print_each("", &problems);
-            return ExitCode::FAILURE;
-        }
-    };
     // Before signals are taken: a process that becomes another one forgets those that came.
-    if let Err(why) = server::become_user(&read) {
-        print_each("ringmx: ", &[why]);
+    let Some((config, warnings)) = read_as_forwarder(file) else { return ExitCode::FAILURE };
+    let Some(shutdown) = take_signals() else { return ExitCode::FAILURE };
+    if ends_with_input && let Err(error) = shutdown.begin_with_input_end() {
+        let text = format!("the end of the input cannot be waited for: {error}");
+        log::last_words(config.log.format, &events::ERROR, &text, LAST_WORDS_MAX);
         return ExitCode::FAILURE;
     }
-    let Some(shutdown) = take_signals() else { return ExitCode::FAILURE };
-    if ends_with_input {
-        server::end_with_input(&shutdown);
-    }
-    match server::forward(&read, &warnings, &shutdown) {
+    match server::forward(&config, &warnings, &shutdown) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Keeps the forwarder of `ringmx serve --with-forward`.
-pub fn keep_forwarder(file: Option<&Path>) -> ExitCode {
-    let Some(shutdown) = take_signals() else { return ExitCode::FAILURE };
-    let read = file.map(|file| (file, config::read_for_others(file).result()));
-    let Some((file, Ok((read, _)))) = read else {
-        // The receiver says what is wrong with it.
+/// Minds the forwarder of `ringmx serve --with-forward`.
+pub fn mind_forwarder(file: Option<&Path>) -> ExitCode {
+    // Whoever wants to end it ends the receiver.
+    if Shutdown::by_no_signal().is_err() {
         return ExitCode::FAILURE;
+    }
+    let Some(file) = file else { return ExitCode::FAILURE };
+    let Some((config, _)) = read_as_forwarder(file) else { return ExitCode::FAILURE };
+    server::mind_forwarder(&config, file)
+}
+
+/// The configuration, with warnings on it, for a process that is the user whose spool it is; this one may
+/// begin anew as that. None, and it was told, where that cannot be.
+fn read_as_forwarder(file: &Path) -> Option<(Config, Vec<Warning>)> {
+    server::name_process();
+    let reading = config::read_for_others(file);
+    let format = reading.log_format;
+    let (config, warnings) = match reading.result() {
+        Ok(read) => read,
+        Err(problems) => {
+            let _ = server::refuse(format, &problems, &[]);
+            return None;
+        }
     };
-    server::keep_forwarder(&read, file, &shutdown)
+    if let Err(why) = server::become_user(&config) {
+        log::last_words(format, &events::ERROR, &why, LAST_WORDS_MAX);
+        return None;
+    }
+    Some((config, warnings))
 }
 
 /// `ringmx serve`.
@@ -103,24 +117,15 @@ pub fn serve(file: Option<&Path>, with_forward: bool) -> ExitCode {
     let Some(shutdown) = take_signals() else { return ExitCode::FAILURE };
     let checked = check::check(file).with_service_user(file, true);
     let mut problems = checked.problems;
-    let mut kept = None;
-    if let (Some(config), true) = (&checked.config, with_forward) {
-        // What is confined later starts no process.
-        match server::start_keeper(config, file) {
-            Ok(keeper) => kept = Some(keeper),
-            Err(problem) => problems.push(problem),
-        }
+    if with_forward && let Some(config) = &checked.config {
+        problems.extend(server::cannot_mind(config, file));
     }
-    let brings_forwarder = kept.is_some();
     let served = match &checked.config {
         Some(config) if problems.is_empty() => {
-            server::serve(config, file, checked.lists, &checked.warnings, brings_forwarder, &shutdown)
+            server::serve(config, file, checked.lists, &checked.warnings, with_forward, &shutdown)
         }
         _ => server::refuse(checked.log_format, &problems, &checked.warnings),
     };
-    if let Some(keeper) = kept {
-        keeper.end();
-    }
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

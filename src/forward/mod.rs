@@ -48,4 +48,4 @@ pub const CONTROL_SOCKET: &str = "forward/control.sock";
 #[cfg(feature = "server")]
 pub use self::desk::Desk;
 #[cfg(feature = "server")]
-pub use self::start::{ForwardError, Surroundings, forward, rebuild};
+pub use self::start::{ForwardError, Surroundings, forward, reads, rebuild};

@@ -27,7 +27,7 @@ use crate::ring::probe;
 use crate::shutdown::Shutdown;
 use crate::sink::executor::blocking::Blocking;
 use crate::sink::spool::reader;
-use crate::sink::{Report, Root, Site};
+use crate::sink::{self, Report, Root, Site};
 use crate::threads::Threads;
 
 /// Entries of the ring: an operation or two for each connection.
@@ -116,6 +116,11 @@ pub fn forward(
 /// One forwarder at a time.
 fn lock(spool: &Path) -> Result<Root, ForwardError> {
     Root::open(&spool.join(keep::FORWARD), "forward").map_err(|error| ForwardError(error.to_string()))
+}
+
+/// Whether a forwarder has this spool for itself, also one that reads its state yet.
+pub fn reads(spool: &Path) -> bool {
+    sink::is_in_use(&spool.join(keep::FORWARD))
 }
 
 /// What a rebuild has to say.

@@ -93,6 +93,20 @@ pub fn enter(plan: &Plan) -> Result<Entered, EnterError> {
     })
 }
 
+/// Gives up every capability, in every thread; a program that is executed from now on gains none. For good.
+/// Root keeps its own, as in [`enter`] without a user to become.
+pub fn give_up_capabilities() -> Result<(), EnterError> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error| EnterError { what, error }
+    };
+    if !rustix::process::geteuid().is_root() {
+        credentials::give_up_capabilities(credentials::kept(false))
+            .map_err(failed("giving up capabilities"))?;
+    }
+    credentials::no_new_privileges().map_err(failed("setting no_new_privs"))
+}
+
 /// Gives up all system calls that are not needed once every thread serves and every ring is made. For good.
 /// An error says what is lacking, for the operator.
 pub fn close(connects: &Connects) -> Result<(), String> {

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, never, select_biased, tick};
 use super::confinement::Confinement;
 use super::error::ServeError;
 use super::event::ThreadEvent;
+use super::forwarded_by::ForwardedBy;
 use super::log_report::LogReport;
 use super::reloader::{Asker, Reloader};
 use super::report;
@@ -17,7 +18,7 @@ use super::watch::Watched;
 use crate::admin::Admin;
 use crate::admin::control_socket::Request;
 use crate::admin::health::Health;
-use crate::limits::{SHARDS_END_MAX, WORKERS_END_MAX};
+use crate::limits::{MINDER_END_MAX, SHARDS_END_MAX, WORKERS_END_MAX};
 use crate::log::Log;
 use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
@@ -58,8 +59,10 @@ pub(super) struct Control {
 
 impl Control {
     /// Waits for a signal or for a thread that could not go on, then stops everything in order.
-    pub(super) fn run(mut self, log: &mut Log) -> Result<(), ServeError> {
-        let result = self.wait(log);
+    pub(super) fn run(mut self, mut forwarded_by: ForwardedBy, log: &mut Log) -> Result<(), ServeError> {
+        let result = self.wait(&forwarded_by, log);
+        // It has as long as all else here. What is stored meanwhile goes on after the next start.
+        forwarded_by.begin_end();
         self.reloader.stop();
         // Whoever asks from now on is told of the stop.
         self.requests = never();
@@ -76,6 +79,10 @@ impl Control {
         let mut left = self.shards.join_and_tell(SHARDS_END_MAX, TELL_EVERY, || tell("sessions"));
         drop(self.remembering.take());
         left.extend(self.workers.join_and_tell(WORKERS_END_MAX, TELL_EVERY, || tell("the sink")));
+        if left.is_empty() {
+            self.shutdown.only_forwards();
+        }
+        let forwarder = forwarded_by.end(begun + MINDER_END_MAX, TELL_EVERY, || tell("the forwarder"));
         self.report.finish();
         drop(self.admin.take());
         report::stopped(&self.registry, log);
@@ -83,12 +90,13 @@ impl Control {
         if let (Err(_), Err(left)) = (&result, &ended) {
             report::error(&left.to_string(), log);
         }
-        result.and(ended).and_then(|()| failed_at_last(&self.events))
+        result.and(ended).and_then(|()| failed_at_last(&self.events)).and(forwarder)
     }
 
     /// Returns when the stop was asked for, or with why nothing can go on.
-    fn wait(&mut self, log: &mut Log) -> Result<(), ServeError> {
+    fn wait(&mut self, forwarded_by: &ForwardedBy, log: &mut Log) -> Result<(), ServeError> {
         let look = tick(LOOK_EVERY);
+        let (mut forwarder_ended, mut forwarder_due) = (forwarded_by.ended(), never());
         let mut starting = self.shards.count() + self.workers.count();
         loop {
             select_biased! {
@@ -107,6 +115,7 @@ impl Control {
                             report::ready(log);
                             self.service_manager.ready("accepting mail");
                             self.reloader.serve(log);
+                            forwarder_due = forwarded_by.due();
                         }
                     }
                     Ok(ThreadEvent::Ended(Err(text))) => return Err(ServeError::new(text)),
@@ -123,6 +132,12 @@ impl Control {
                     // Nobody can ask any more.
                     Err(_) => self.requests = never(),
                 },
+                recv(forwarder_ended) -> _ => {
+                    // Mail is taken all the same.
+                    forwarder_ended = never();
+                    report::error(&forwarded_by.lost(), log);
+                }
+                recv(forwarder_due) -> _ => forwarded_by.look(Arc::clone(&self.report) as _),
                 recv(self.changed) -> changed => {
                     // Its thread lives as long as the reloader.
                     if let Ok(watched) = changed {

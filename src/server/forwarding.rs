@@ -2,9 +2,9 @@
 //! it.
 
 use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::kept_forwarder::control_socket;
 use super::lent::Lent;
 use super::log_report::LogReport;
 use super::{ServeError, addresses, report, start_log, tell_panics};
@@ -28,7 +28,7 @@ use crate::{forward, huge_pages, resource_limits};
 /// as [`serve`](super::serve) tells it.
 pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Arc<Shutdown>) -> Result<(), ServeError> {
     shutdown.speak(config.log.format);
-    shutdown.of_forwarder();
+    shutdown.only_forwards();
     tell_panics(config.log.format);
     huge_pages::on_request_only();
     resource_limits::raise();
@@ -57,6 +57,11 @@ pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Arc<Shutdown>) 
     drop((reporter, log_report, log));
     let _ = writer.finish(LOG_END_MAX);
     forwarded.map(drop).map_err(|error| ServeError::new(error.to_string()))
+}
+
+/// Where the forwarder of a spool is asked.
+pub fn control_socket(spool: &Path) -> PathBuf {
+    spool.join(forward::CONTROL_SOCKET)
 }
 
 /// Who answers there.

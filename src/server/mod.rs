@@ -14,12 +14,14 @@ mod control;
 mod error;
 mod event;
 mod explain;
+mod forwarded_by;
 mod forwarding;
 mod generation;
 mod held_back;
-mod kept_forwarder;
 mod lent;
 mod log_report;
+mod minder;
+mod own_program;
 mod reload;
 mod reloader;
 mod report;
@@ -30,36 +32,42 @@ mod workers;
 
 pub use self::error::ServeError;
 pub use self::explain::{Supposed, explain};
-pub use self::forwarding::forward;
-pub use self::kept_forwarder::{become_user, control_socket, end_with_input, keep_forwarder, start_keeper};
+pub use self::forwarding::{control_socket, forward};
+pub use self::minder::{cannot_mind, mind_forwarder};
+pub use self::own_program::{become_user, name_process};
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use self::forwarded_by::ForwardedBy;
+use self::lent::Lent;
 use crate::config::{Config, Lists, LogFormat, Problem, Warning};
-use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX};
+use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX, START_END_MAX};
 use crate::log::{self, Log};
 use crate::service_manager::ServiceManager;
 use crate::shutdown::Shutdown;
 use crate::{huge_pages, resource_limits};
+
+/// After a start that came to nothing, its forwarder is waited for so long: there is a bound for all of it.
+const MINDER_OF_START_END_MAX: Duration = START_END_MAX.saturating_sub(LOG_END_MAX);
 
 /// A panic is waited for so long until it is told.
 const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 
 /// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered.
 /// `file` is what a reload reads, `recipients` are the entries of the file that the configuration names;
-/// `warnings` on both are told first. `brings_forwarder`: a forwarder of its mail is started with it. When
-/// this returns, an error was told, with what was left when the time for that was over: in the log, in the
+/// `warnings` on both are told first. `with_forward`: a forwarder of its mail runs beside it. When this
+/// returns, an error was told, with what was left when the time for that was over: in the log, in the
 /// configured format, on standard error where there is no log.
 pub fn serve(
     config: &Config,
     file: Option<&Path>,
     lists: Lists,
     warnings: &[Warning],
-    brings_forwarder: bool,
+    with_forward: bool,
     shutdown: &Arc<Shutdown>,
 ) -> Result<(), ServeError> {
     shutdown.speak(config.log.format);
@@ -70,20 +78,24 @@ pub fn serve(
     resource_limits::raise();
     let (mut log, writer, log_file) = start_log(config.log.format, config.log.file.as_deref())?;
     report::warnings(warnings, &mut log);
-    if !brings_forwarder && let Some(note) = kept_forwarder::no_forwarder(config) {
-        report::notes(&[note], &mut log);
-    }
     let service_manager = service_manager(&mut log);
-    let told = (&mut log, log_file.as_ref());
-    let started = start::start(config, file, lists, shutdown, service_manager, told);
-    // The writer closes it when it is to be opened again.
-    drop(log_file);
-    let served = started.and_then(|started| {
-        if let Some(control) = started {
-            return control.run(&mut log);
+    // Sockets are taken before, and what is confined later starts no process.
+    let lent = Lent::from_environment();
+    let beside = lent.and_then(|lent| Ok((lent, ForwardedBy::new(config, file, with_forward)?)));
+    let served = beside.and_then(|(lent, mut forwarded_by)| {
+        let told = (&mut log, log_file.as_ref());
+        let started = start::start(config, file, lists, lent, shutdown, service_manager, told);
+        // The writer closes it when it is to be opened again.
+        drop(log_file);
+        match started {
+            Ok(Some(control)) => control.run(forwarded_by, &mut log),
+            not_started => {
+                let until = Instant::now() + MINDER_OF_START_END_MAX;
+                // One that takes longer ends by itself.
+                let _ = forwarded_by.end(until, MINDER_OF_START_END_MAX, || {});
+                not_started.map(|_| report::never_listened(&mut log))
+            }
         }
-        report::never_listened(&mut log);
-        Ok(())
     });
     if let Err(error) = &served {
         report::error(&error.to_string(), &mut log);

@@ -57,18 +57,18 @@ use crate::threads::Threads;
 use crate::tls::context::TlsContext;
 
 /// Builds and starts everything. None when it was asked to stop before it listened. It looks between its
-/// steps; a step that stands still is ended by `Shutdown`. `log_file` is what the log is written to, where
-/// that is not standard error.
+/// steps; a step that stands still is ended by `Shutdown`. `lent` are the sockets of the service manager;
+/// `log_file` is what the log is written to, where that is not standard error.
 pub(super) fn start(
     config: &Config,
     file: Option<&Path>,
     lists: Lists,
+    lent: Lent,
     shutdown: &Arc<Shutdown>,
     service_manager: Arc<ServiceManager>,
     (log, log_file): (&mut Log, Option<&File>),
 ) -> Result<Option<Control>, ServeError> {
     let read_at = watch::now();
-    let lent = Lent::from_environment()?;
     addresses::check(config, &lent)?;
     let table = Arc::new(table_of(config, lists)?);
     let tables = Tables::default();

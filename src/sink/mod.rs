@@ -41,7 +41,7 @@ pub use self::kind::Unnameable;
 pub use self::opening::{Examined, OpenError, Opened, Remark, Surroundings, Worker};
 pub(crate) use self::report::report_failures;
 pub use self::report::{Report, Site};
-pub use self::root::{Owner, Root};
+pub use self::root::{Owner, Root, is_in_use};
 use self::space::Space;
 use crate::config::{self, SinkKind};
 

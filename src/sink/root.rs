@@ -119,6 +119,13 @@ pub(super) fn kind_of(path: &Path) -> Option<String> {
     text.split_whitespace().nth(1).map(str::to_owned)
 }
 
+/// Whether somebody has the lock of a store. For that moment it is shared with whoever else looks, and
+/// [`Root::open`] waits longer.
+pub fn is_in_use(path: &Path) -> bool {
+    let lock = file_system::open_own_at(&path.join(LOCK_NAME));
+    lock.is_ok_and(|lock| flock(lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
+}
+
 /// Looks whether [`Root::open`] will succeed, as far as that can be known, and changes nothing. Gives the
 /// directory that is there: the root, or the nearest one above that it would be made in.
 pub(super) fn examine(path: &Path, examined: &mut Examined) -> Option<PathBuf> {
@@ -381,7 +388,9 @@ mod tests {
             "{refused}"
         );
         assert_eq!(kind_of(&path).as_deref(), Some("spool"));
+        assert!(is_in_use(&path) && !is_in_use(directory.path()));
         drop(first);
+        assert!(!is_in_use(&path));
         Root::open(&path, "spool").expect("free again");
     }
 

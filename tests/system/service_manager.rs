@@ -165,6 +165,11 @@ fn config(listener: &str, more: &str) -> String {
 
 /// Starts a server that these sockets are passed to, as a service manager does.
 fn start_with(sockets: &[&dyn AsFd], config: &str) -> Result<Server, String> {
+    start_with_word(sockets, "", config)
+}
+
+/// The same, with this word behind the program's arguments.
+pub fn start_with_word(sockets: &[&dyn AsFd], word: &str, config: &str) -> Result<Server, String> {
     // Where they are in the way of nothing; they live as long as the server's start.
     let copies: Vec<OwnedFd> = sockets
         .iter()
@@ -177,7 +182,7 @@ fn start_with(sockets: &[&dyn AsFd], config: &str) -> Result<Server, String> {
         .map(|(copy, number)| format!("{number}<&{0} {0}<&-", copy.as_raw_fd()))
         .collect();
     let script = format!(
-        "export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES=first:second; exec \"$@\" {}",
+        "export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES=first:second; exec \"$@\" {word} {}",
         sockets.len(),
         redirects.join(" ")
     );
