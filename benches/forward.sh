@@ -13,96 +13,38 @@
 # shares core 1 with the far end, and the load runs on both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. benches/ready.sh
+. benches/forwarding.sh
 rounds=${1:-3} messages=${2:-20000} rate=${3:-2000} seconds=${4:-20}
 # A message costs Postfix many times as much.
 postfix_messages=$((messages / 4 > 0 ? messages / 4 : 1))
-[ "$(nproc)" -ge 2 ] || { echo "two cores are needed" >&2; exit 1; }
-ringmx=target/release/ringmx loadgen=target/release/loadgen
-[ -x $ringmx ] && [ -x $loadgen ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
-work=$(mktemp -d "${TMPDIR:-/var/tmp}/forward.XXXXXX") near='' far='' forwarder='' postfix_up=''
-clean() {
+postfix_up=''
+end() {
   [ -z "$postfix_up" ] || postfix -c "$work/postfix" stop >/dev/null 2>&1 || true
-  for process in $near $far $forwarder; do kill -KILL "$process" 2>/dev/null || true; done
-  wait 2>/dev/null || true
-  rm -rf "$work"
+  clean
 }
-trap clean EXIT
+trap end EXIT
 
 ticks() { cat "$@" 2>/dev/null | awk '{s += $1} END {printf "%.0f", s / 1000}'; }
 cpu_of() { local files=(); for p in $1; do files+=(/proc/"$p"/task/*/schedstat); done; ticks "${files[@]}"; }
 now() { date +%s%N; }
 
-# What the far end has answered with 250.
-taken() { curl -s http://127.0.0.1:2829/metrics | awk '/^ringmx_messages_total.*outcome="stored"/ {s += $NF} END {printf "%d", s}'; }
-
-cat >"$work/far.toml" <<TOML
-hostname = "far.example.test"
-domains = ["example.test"]
-[[listener]]
-address = "127.0.0.1:2825"
-[shards]
-cpus = [1]
-[limits]
-connections_per_client_max = 1000
-[log]
-sessions = false
-messages = false
-[admin]
-address = "127.0.0.1:2829"
-[[sink]]
-kind = "discard"
-TOML
-taskset -c 1 $ringmx serve --config "$work/far.toml" 2>"$work/far.log" &
-far=$!
-ready "$work/far.log" "$far"
-
-near() { # whether the log has each message
-  cat >"$work/near.toml" <<TOML
-hostname = "near.example.test"
-domains = ["example.test"]
-[[listener]]
-address = "127.0.0.1:2820"
-[shards]
-cpus = [0]
-[log]
-sessions = false
-messages = $1
-[[sink]]
-kind = "spool"
-path = "$work/spool"
+far
+near_config <<'TOML'
 [[forward]]
 to = ["smtp://127.0.0.1:2825"]
 tls = "off"
 connections_max = 20
 TOML
-  taskset -c 0 $ringmx serve --config "$work/near.toml" 2>"$work/near.log" &
-  near=$!
-  ready "$work/near.log" "$near"
-}
-stop() { kill -TERM "$1"; wait "$1" 2>/dev/null || true; }
-forward() { # CPUS
-  taskset -c "$1" $ringmx forward --config "$work/near.toml" 2>"$work/forward.log" &
-  forwarder=$!
-}
-load() { $loadgen 127.0.0.1:2820 -s 4KiB --to user@example.test "$@" >"$work/load.txt"; }
-
-# wait_for COUNT: until the far end has so many; 1 where that does not come.
-wait_for() {
-  local until=$((SECONDS + 300))
-  until [ "$(taken)" -ge "$1" ]; do
-    [ $SECONDS -lt $until ] || { echo "only $(taken) of $1 came" >&2; return 1; }
-    sleep 0.05
-  done
-}
+to=(--to user@example.test)
 
 # row NAME COUNT NANOSECONDS CPU-MICROSECONDS
 row() { awk -v n="$1" -v c="$2" -v t="$3" -v u="$4" 'BEGIN {printf "%s %.0f %.1f\n", n, c / (t / 1e9), u / c}' >>"$work/table"; }
 
 drain() {
   rm -rf "$work/spool"
-  near false
-  load -m "$messages" -c 20
+  near
+  load "${to[@]}" -m "$messages" -c 20
+  loaded
   stop "$near"; near=''
   local before start
   before=$(taken) start=$(now)
@@ -185,13 +127,14 @@ if [ -n "$postfix_up" ]; then postfix -c "$work/postfix" stop >/dev/null 2>&1 ||
 
 echo "at $rate/s for $seconds s, received and forwarded at once:"
 rm -rf "$work/spool"
-near false
+near
 # The forwarder logs each message, the receiver does not.
 sed -i 's/^messages = false/messages = true/' "$work/near.toml"
 before=$(taken)
 forward 1
 sleep 1
-load --rate "$rate/s" --duration "${seconds}s" -c 20
+load "${to[@]}" --rate "$rate/s" --duration "${seconds}s" -c 20
+loaded
 came=$(($(taken) - before))
 grep -E '^(rate|accepted)' "$work/load.txt" || true
 stop "$forwarder"; forwarder=''

@@ -9,99 +9,36 @@
 # end is a receiver with `discard` on core 1, the receiver and the forwarder run on core 0.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. benches/ready.sh
+. benches/forwarding.sh
 rounds=${1:-3} messages=${2:-2000} rate=${3:-2000} away=${4:-60}
-ringmx=target/release/ringmx loadgen=target/release/loadgen
-[ -x $ringmx ] && [ -x $loadgen ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
-work=$(mktemp -d "${TMPDIR:-/var/tmp}/forward-down.XXXXXX") near='' far='' forwarder='' sampler=''
-clean() {
-  for process in $near $far $forwarder $sampler; do kill -KILL "$process" 2>/dev/null || true; done
-  wait 2>/dev/null || true
-  rm -rf "$work"
-}
-trap clean EXIT
-
-cat >"$work/far.toml" <<TOML
-hostname = "far.example.test"
-domains = ["*.example.test"]
-[[listener]]
-address = "0.0.0.0:2825"
-[shards]
-cpus = [1]
-[limits]
-connections_per_client_max = 1000
-[log]
-sessions = false
-messages = false
-[admin]
-address = "127.0.0.1:2829"
-[[sink]]
-kind = "discard"
-TOML
-far() {
-  taskset -c 1 $ringmx serve --config "$work/far.toml" 2>"$work/far.log" &
-  far=$!
-  ready "$work/far.log" "$far"
-}
-
+far
 {
-  cat <<TOML
-hostname = "near.example.test"
-domains = ["*.example.test"]
-[[listener]]
-address = "127.0.0.1:2820"
-[shards]
-cpus = [0]
-[log]
-sessions = false
-messages = false
-[[sink]]
-kind = "spool"
-path = "$work/spool"
-TOML
   for number in 0 1 2 3 4 5 6 7 8 9; do
     # Nothing listens at the last one.
     [ $number = 9 ] && port=2826 || port=2825
     printf '[[forward]]\ndomains = ["d%s.example.test"]\nto = ["smtp://127.0.0.%s:%s"]\ntls = "off"\n' $number $((number + 1)) $port
   done
   printf '[[forward]]\nto = ["smtp://127.0.0.11:2825"]\ntls = "off"\n'
-} >"$work/near.toml"
-near() {
-  taskset -c 0 $ringmx serve --config "$work/near.toml" 2>"$work/near.log" &
-  near=$!
-  ready "$work/near.log" "$near"
-}
-stop() { kill -TERM "$1"; wait "$1" 2>/dev/null || true; }
-forward() {
-  taskset -c 0 $ringmx forward --config "$work/near.toml" 2>"$work/forward.log" &
-  forwarder=$!
-}
-# What the far end has answered with 250.
-taken() { curl -s http://127.0.0.1:2829/metrics | awk '/^ringmx_messages_total.*outcome="stored"/ {s += $NF} END {printf "%d", s}'; }
+} | near_config
 
 # nine NAME DOMAINS: how long the nine wait while there is mail for so many.
 nine() {
   rm -rf "$work/spool"
   near
-  local loads=() number
+  local number
   for number in $(seq 0 $(($2 - 1))); do
-    $loadgen 127.0.0.1:2820 -s 4KiB -c 2 -m "$messages" --to "user@d$number.example.test" >/dev/null &
-    loads+=($!)
+    load -c 2 -m "$messages" --to "user@d$number.example.test"
   done
-  wait "${loads[@]}"
+  loaded
   stop "$near"; near=''
-  local before start until
-  before=$(taken) start=$(date +%s%N) until=$((SECONDS + 120))
-  forward
-  until [ "$(taken)" -ge $((before + 9 * messages)) ]; do
-    [ $SECONDS -lt $until ] || { echo "only $(($(taken) - before)) of $((9 * messages)) came" >&2; exit 1; }
-    sleep 0.02
-  done
+  local before start
+  before=$(taken) start=$(date +%s%N)
+  forward 0
+  wait_for $((before + 9 * messages))
   echo "$1 $(($(date +%s%N) - start))" >>"$work/nine"
   stop "$forwarder"; forwarder=''
 }
 
-far
 for _ in $(seq "$rounds"); do
   nine without 9
   nine with 10
@@ -120,7 +57,7 @@ PY
 echo "$rate/s for one next hop, which is away for $away s:"
 rm -rf "$work/spool"
 near
-forward
+forward 0
 python3 - "$work/samples" <<'PY' &
 import re, sys, time, urllib.request
 with open(sys.argv[1], "w") as out:
@@ -135,8 +72,8 @@ with open(sys.argv[1], "w") as out:
         time.sleep(0.25)
 PY
 sampler=$!
-$loadgen 127.0.0.1:2820 -s 4KiB -c 20 --rate "$rate/s" --duration "$((away + 50))s" --to user@one.example.test >"$work/load.txt" &
-load=$!
+others+=("$sampler")
+load -c 20 --rate "$rate/s" --duration "$((away + 50))s" --to user@one.example.test
 sleep 10
 stop "$far"
 sleep "$away"
@@ -144,7 +81,9 @@ far
 echo "back $(date +%s.%N)" >"$work/back"
 wait "$load"
 sleep 2
-kill "$sampler" 2>/dev/null || true; sampler=''
+kill "$sampler"
+wait "$sampler" 2>/dev/null || true
+others=()
 stop "$near"; near=''
 stop "$forwarder"; forwarder=''
 python3 - "$work/samples" "$work/back" "$rate" "$away" <<'PY'
