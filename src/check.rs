@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use self::checked::Checked;
 use self::checked::sort;
 
-use crate::config::{self, Config, Lists, Misnamed, Places, Problem, Warning};
+use crate::config::{self, Config, Lists, Misnamed, Places, Problem, RecipientMap, Warning};
 use crate::dns::lookup;
 use crate::mail::address_table::Key;
 use crate::sink::{Remark, file_limit};
@@ -152,14 +152,22 @@ pub fn no_name_servers(error: &std::io::Error) -> String {
     format!("/etc/resolv.conf names nobody to ask: {error}; write `servers` in [dns]")
 }
 
-/// That nobody is at a map, if so. It is not asked. What serves it may be started after this, so that is no
-/// problem.
+/// Who of those that are asked about recipients is not there. Nothing is asked. They may be started after
+/// this, so that is no problem.
 fn map_note(config: &Config) -> Option<String> {
     let map = config.recipient_map.as_ref()?;
-    let error = recipient_map::reach(map, MAP_REACHED_WITHIN).err()?;
-    Some(format!(
-        "nobody serves {map} now ({error}): RCPT is answered `451 4.3.0` until somebody does; postmaster and aliases are taken all the same"
-    ))
+    let unreached = recipient_map::unreached(map, MAP_REACHED_WITHIN);
+    let (first, error) = unreached.first()?;
+    let more = if unreached.len() > 1 { format!(" and {} more", unreached.len() - 1) } else { String::new() };
+    Some(match map {
+        RecipientMap::Socketmap(_) => format!(
+            "nobody serves {map} now ({error}): RCPT is answered `451 4.3.0` until somebody does; postmaster and aliases are taken all the same"
+        ),
+        RecipientMap::NextHops(_) => format!(
+            "{first}{more} is not there now ({error}), and is to be asked about recipients: RCPT is answered `451 4.3.0` until it is, unless \
+             another next hop of the same [[forward]] answers"
+        ),
+    })
 }
 
 /// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a

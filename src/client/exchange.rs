@@ -86,6 +86,8 @@ pub(super) struct Exchange {
     pub(super) content_bytes: u64,
     /// Commands go in runs.
     pub(super) groups: bool,
+    /// It ends when RCPT is answered: no content follows.
+    pub(super) only_asks: bool,
     /// Each recipient has a reply to the mail data.
     is_lmtp: bool,
     /// Octets of `recipients` that are said.
@@ -193,6 +195,7 @@ impl Exchange {
                     self.said =
                         if index + 1 < self.count { Place::Recipient(index + 1) } else { Place::Data };
                 }
+                Place::Data if self.only_asks => return,
                 Place::Data => return self.say_content(output),
                 Place::End | Place::Finished => return,
             }
@@ -255,7 +258,18 @@ impl Exchange {
         self.say(output);
         // Up to here all is said and answered, and nothing more may be said.
         let has_nothing_to_say = self.said <= Place::Data && !self.expects_reply();
-        if self.awaited == Place::Finished || has_nothing_to_say { Next::Done } else { Next::Goes }
+        if self.awaited != Place::Finished && !has_nothing_to_say {
+            return Next::Goes;
+        }
+        if self.only_asks {
+            results.set_welcome();
+        }
+        Next::Done
+    }
+
+    /// Whether MAIL was refused.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused
     }
 
     /// Whether no recipient is left that the content is for.

@@ -41,6 +41,8 @@ struct Session {
     bits: u8,
     begun: usize,
     done: usize,
+    /// The transaction only asks about its recipients.
+    asks: bool,
     is_over: bool,
     /// All replies so far, as a naive reader has them.
     replies: Vec<Seen>,
@@ -83,6 +85,7 @@ impl Session {
             bits,
             begun: 0,
             done: 0,
+            asks: false,
             is_over: false,
             replies: Vec::new(),
             line: Vec::new(),
@@ -179,7 +182,13 @@ impl Session {
         (self.sent, self.commands, self.replies_before) = (None, 0, self.client.replies());
         let mut output = Vec::new();
         // A server may say that messages have fewer octets.
-        if self.client.begin(&transaction, [recipient; RECIPIENTS], &mut output).is_err() {
+        self.asks = self.begun.is_multiple_of(3);
+        let begun = if self.asks {
+            self.client.ask([recipient; RECIPIENTS], &mut output)
+        } else {
+            self.client.begin(&transaction, [recipient; RECIPIENTS], &mut output)
+        };
+        if begun.is_err() {
             self.done += 1;
         }
         self.listen(&output);
@@ -187,6 +196,7 @@ impl Session {
 
     /// Sends the content at once, or the next piece comes while it is sent.
     fn send(&mut self, form: Form) {
+        assert!(!self.asks, "nothing is sent where it was only asked");
         assert_eq!((self.sent, self.due), (None, None), "content is sent once");
         assert!(form == Form::Dot || self.client.offers().chunking, "a chunk goes where CHUNKING is offered");
         self.due = Some(self.pieces);
@@ -216,6 +226,10 @@ impl Session {
                 RecipientResult::Permanent(reply) => (reply, 500..600),
                 RecipientResult::Unknown => {
                     assert!(self.sent.is_some(), "before the content is sent all is known");
+                    continue;
+                }
+                RecipientResult::Welcome => {
+                    assert!(self.asks, "else there is content, which has an answer");
                     continue;
                 }
                 RecipientResult::Untried | RecipientResult::Lost => continue,

@@ -168,6 +168,30 @@ impl Client {
         recipients: impl IntoIterator<Item = Recipient<'r>>,
         output: &mut Vec<u8>,
     ) -> Result<(), Unfit> {
+        self.begin_as(transaction, recipients, false, output)
+    }
+
+    /// Asks whether the server would take mail for at least one recipient, by a transaction with the null
+    /// reverse-path that ends after RCPT (RSET comes before what is said next). Nobody is `Accepted` by it:
+    /// who would be is `Welcome`. As [`Self::begin`] otherwise.
+    ///
+    /// # Panics
+    /// As [`Self::begin`].
+    pub fn ask<'r>(
+        &mut self,
+        recipients: impl IntoIterator<Item = Recipient<'r>>,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Unfit> {
+        self.begin_as(&Transaction::QUESTION, recipients, true, output)
+    }
+
+    fn begin_as<'r>(
+        &mut self,
+        transaction: &Transaction<'_>,
+        recipients: impl IntoIterator<Item = Recipient<'r>>,
+        only_asks: bool,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Unfit> {
         assert!(self.state == State::Ready && !self.is_spent(), "a transaction begins after Step::Ready");
         self.exchange.clear();
         self.results.clear();
@@ -175,6 +199,7 @@ impl Client {
             self.results.clear();
             return Err(unfit);
         }
+        self.exchange.only_asks = only_asks;
         self.is_stale = !self.reader.is_between();
         if self.says_xclient(transaction.client) {
             self.is_pending = true;
@@ -238,6 +263,12 @@ impl Client {
     /// given; until the next one begins.
     pub fn results(&self) -> impl ExactSizeIterator<Item = RecipientResult<'_>> {
         self.results.iter()
+    }
+
+    /// Whether MAIL of the transaction that was done last was refused: then what its recipients were answered
+    /// is about that, and not about them.
+    pub fn was_mail_refused(&self) -> bool {
+        self.exchange.is_refused()
     }
 
     /// The reply that ended the session, if one did.

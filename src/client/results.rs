@@ -8,6 +8,9 @@ use super::reply::{Enhanced, Reply};
 pub enum RecipientResult<'a> {
     /// The server has taken the message for it: this 2yz answers the end of the mail data.
     Accepted(Reply<'a>),
+    /// Its RCPT was accepted, and no content was to follow ([`Client::ask`](super::Client::ask)): the server
+    /// has taken nothing.
+    Welcome,
     /// Refused for now: 4yz, or a 552 to the first RCPT that says that there are too many recipients
     /// ([`Reply::says_too_many_recipients`]).
     Temporary(Reply<'a>),
@@ -32,6 +35,7 @@ enum Row {
     /// Its RCPT was accepted.
     Taken,
     Accepted(u32),
+    Welcome,
     Temporary(u32),
     Permanent(u32),
     Untried,
@@ -162,6 +166,11 @@ impl Results {
         self.rows.iter_mut().filter(|row| row.is_open()).for_each(|row| *row = as_row);
     }
 
+    /// Those whose RCPT was accepted have what they asked for.
+    pub(super) fn set_welcome(&mut self) {
+        self.rows.iter_mut().filter(|row| **row == Row::Taken).for_each(|row| *row = Row::Welcome);
+    }
+
     /// The first recipient from this one on whose RCPT was accepted and that has no result.
     pub(super) fn next_taken(&self, from: usize) -> Option<usize> {
         let rest = self.rows.get(from..)?;
@@ -175,11 +184,12 @@ impl Results {
 
     /// The results, in the order of the recipients.
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = RecipientResult<'_>> {
-        use RecipientResult::{Accepted, Lost, Permanent, Temporary, Unknown, Untried};
+        use RecipientResult::{Accepted, Lost, Permanent, Temporary, Unknown, Untried, Welcome};
         self.rows.iter().map(|row| match *row {
             Row::Accepted(number) => self.reply(number).map_or(Lost, Accepted),
             Row::Temporary(number) => self.reply(number).map_or(Lost, Temporary),
             Row::Permanent(number) => self.reply(number).map_or(Lost, Permanent),
+            Row::Welcome => Welcome,
             Row::Untried => Untried,
             Row::Unanswered | Row::Taken | Row::Lost => Lost,
             Row::Unknown => Unknown,

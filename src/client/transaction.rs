@@ -51,6 +51,18 @@ pub struct Recipient<'a> {
 }
 
 impl<'a> Transaction<'a> {
+    /// One from nobody, of which nothing follows.
+    pub(super) const QUESTION: Self = Self {
+        reverse_path: b"",
+        body: BodyType::SevenBit,
+        smtputf8: false,
+        requiretls: false,
+        ret: None,
+        envid: b"",
+        content: Content { bytes: 0, bare_line_ends: false },
+        client: None,
+    };
+
     /// The message of this envelope with this many octets of content.
     pub fn of(envelope: &'a Envelope, content_bytes: u64, client: Option<&'a ClientFacts>) -> Self {
         Self {

@@ -19,7 +19,7 @@ use super::front::{self, Front};
 use super::identity::{self, RecipientSource};
 use super::listener::{self, Listener};
 use super::log::{self, Log};
-use super::recipient_map::RecipientMap;
+use super::recipient_source::{NextHops, RecipientMap};
 use super::run_as::{self, RunAs};
 use super::section::Section;
 use super::session_limits;
@@ -47,7 +47,7 @@ pub struct Config {
     /// The file of recipients; without it, and without a map, every local-part of an accepted domain is
     /// taken.
     pub recipients: Option<PathBuf>,
-    /// The map of recipients that another program serves. There is no file then.
+    /// Who else is asked about recipients. There is no file then.
     pub recipient_map: Option<RecipientMap>,
     /// The map that the server was started with: there are threads and a way to it, whether or not a reload
     /// leaves anybody who asks. None in a configuration that no server runs with.
@@ -198,12 +198,19 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let control = control::read(&mut root);
     let forward = forward::read(&mut root, &identity, &sink, auth.as_ref());
     let forward_admin = admin::read_of_forwarder(&mut root, &listeners, admin.as_ref());
-    root.finish();
     let (recipients, recipient_map) = match identity.recipients {
         Some(RecipientSource::File(path)) => (Some(path), None),
-        Some(RecipientSource::Map(map)) => (None, Some(map)),
+        Some(RecipientSource::Map(map)) => (None, Some(RecipientMap::Socketmap(map))),
+        Some(RecipientSource::NextHops) => match NextHops::of(&forward, &identity.hostname) {
+            Ok(hops) => (None, Some(RecipientMap::NextHops(hops))),
+            Err(text) => {
+                root.problem("recipients", text);
+                (None, None)
+            }
+        },
         None => (None, None),
     };
+    root.finish();
     let config = Config {
         hostname: identity.hostname,
         domains: identity.domains,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::document::Fallback;
-use super::recipient_map::RecipientMap;
+use super::recipient_map::Socketmap;
 use super::section::Section;
 use super::{host, names};
 use crate::mail::domain::DomainPattern;
@@ -13,7 +13,9 @@ use crate::mail::tag::Delimiters;
 #[derive(Debug, Clone)]
 pub(super) enum RecipientSource {
     File(PathBuf),
-    Map(RecipientMap),
+    Map(Socketmap),
+    /// The next hops of `[[forward]]`.
+    NextHops,
 }
 
 /// Whose mail is accepted: the keys at the top of the file.
@@ -54,14 +56,15 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
     let base_dir = root.base_dir();
     let recipients = root.text(
         "recipients",
-        "path, relative to the directory of this file, or \"socketmap:unix:PATH:NAME\" or \"socketmap:inet:HOST:PORT:NAME\"",
+        "path, relative to the directory of this file, or \"socketmap:unix:PATH:NAME\" or \"socketmap:inet:HOST:PORT:NAME\", or \"ask\"",
         Fallback::Computed {
             example: "\"recipients.txt\"",
             default: "every local-part of an accepted domain is taken",
         },
-        "File of recipients: one address, or @domain for a catch-all, a line; comments have lines of their own, which begin with #. Or the table that `ringmx recipients compile` made of one, or a map that another program serves.",
-        |text| match RecipientMap::parse(text, base_dir) {
+        "File of recipients: one address, or @domain for a catch-all, a line; comments have lines of their own, which begin with #. Or the table that `ringmx recipients compile` made of one, or a map that another program serves. `ask` asks the next hop of `[[forward]]` by RCPT.",
+        |text| match Socketmap::parse(text, base_dir) {
             Some(map) => map.map(RecipientSource::Map),
+            None if text == "ask" => Ok(RecipientSource::NextHops),
             None if text.is_empty() => Err("the path is empty".to_owned()),
             None if text.contains('\0') => Err("the path holds a NUL".to_owned()),
             None => Ok(RecipientSource::File(base_dir.join(text))),

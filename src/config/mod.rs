@@ -28,6 +28,7 @@ mod next_hop;
 mod problem;
 mod reading;
 mod recipient_map;
+mod recipient_source;
 pub mod recipients;
 mod reference;
 mod run_as;
@@ -52,7 +53,8 @@ pub use problem::{Finding, Places, Problem, Warning};
 pub use reading::{
     Lists, Misnamed, Reading, load, parse, read, read_alone, read_for_others, read_lists, read_with,
 };
-pub use recipient_map::{MapAddress, RecipientMap};
+pub use recipient_map::{MapAddress, Socketmap};
+pub use recipient_source::{AskedRoute, NextHops, RecipientMap};
 pub use reference::{ReferenceKey, ReferenceTable, keys, markdown, reference, reference_tables};
 pub use run_as::RunAs;
 pub use shards::Shard;

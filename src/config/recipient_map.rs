@@ -18,7 +18,7 @@ const FORM: &str = "write `socketmap:unix:PATH:NAME`, or `socketmap:inet:HOST:PO
 
 /// A map of recipients, and who serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecipientMap {
+pub struct Socketmap {
     /// Who is asked.
     pub address: MapAddress,
     /// Which of its maps.
@@ -27,7 +27,7 @@ pub struct RecipientMap {
     text: String,
 }
 
-/// Where a map is served.
+/// Where somebody is asked about recipients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MapAddress {
     /// A socket that is a file.
@@ -36,7 +36,7 @@ pub enum MapAddress {
     Tcp(Vec<SocketAddr>),
 }
 
-impl RecipientMap {
+impl Socketmap {
     /// Reads the value of `recipients`; none where it is a path. Relative paths start at `base_dir`.
     pub(super) fn parse(text: &str, base_dir: &Path) -> Option<Result<Self, String>> {
         text.strip_prefix(SCHEME).map(|rest| Self::parse_rest(text, rest, base_dir))
@@ -65,17 +65,24 @@ impl RecipientMap {
         };
         Ok(Self { address, name: name.to_owned(), text: text.to_owned() })
     }
+}
 
+impl MapAddress {
     /// The TCP port that is connected to.
     pub fn port(&self) -> Option<u16> {
-        match &self.address {
-            MapAddress::Unix(_) => None,
-            MapAddress::Tcp(addresses) => addresses.first().map(SocketAddr::port),
+        match self {
+            Self::Unix(_) => None,
+            Self::Tcp(addresses) => addresses.first().map(SocketAddr::port),
         }
+    }
+
+    /// Whether it is a socket that is a file.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
     }
 }
 
-impl fmt::Display for RecipientMap {
+impl fmt::Display for Socketmap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -97,7 +104,7 @@ fn unix(path: &str, base_dir: &Path) -> Result<PathBuf, String> {
 }
 
 /// A server that has given up files asks no resolver.
-fn hosts(host: &str) -> Result<Vec<IpAddr>, String> {
+pub(super) fn hosts(host: &str) -> Result<Vec<IpAddr>, String> {
     if host == "localhost" {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
@@ -113,7 +120,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<Result<MapAddress, String>> {
-        let parsed = RecipientMap::parse(text, Path::new("/etc"));
+        let parsed = Socketmap::parse(text, Path::new("/etc"));
         parsed.map(|parsed| parsed.map(|map| map.address))
     }
 

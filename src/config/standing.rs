@@ -10,7 +10,7 @@ use super::configuration::{Config, recipients_rule};
 use super::fixed::Fixed;
 use super::front::Front;
 use super::listener::Listener;
-use super::recipient_map::RecipientMap;
+use super::recipient_source::RecipientMap;
 use super::shards::{Shard, too_little_block_memory};
 use super::sink::{Sink, SinkKind};
 use crate::mail::domain::DomainPattern;
@@ -123,6 +123,11 @@ impl Config {
     pub fn check_recipient_map(&self) -> Result<(), String> {
         let is_another = |map: &&RecipientMap| self.map_of_start.as_ref() != Some(map);
         let Some(map) = self.recipient_map.as_ref().filter(is_another) else { return Ok(()) };
+        if matches!((map, &self.map_of_start), (RecipientMap::NextHops(_), Some(RecipientMap::NextHops(_)))) {
+            return Err("the next hops that are asked about recipients are others than at the start, and this server has given up to \
+                        connect to others: restart, or leave [[forward]] as it was"
+                .to_owned());
+        }
         Err(format!(
             "{map} is no map that this server was started with, and it has given up to connect to others: restart, or leave this key \
              as it was"

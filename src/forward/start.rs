@@ -29,6 +29,7 @@ use crate::sink::executor::blocking::Blocking;
 use crate::sink::spool::reader;
 use crate::sink::{self, Report, Root, Site};
 use crate::threads::Threads;
+use crate::tls::as_client::AUTHORITIES;
 
 /// Entries of the ring: an operation or two for each connection.
 const RING_ENTRIES: u32 = 1024;
@@ -39,9 +40,6 @@ const BUFFER_BYTES: usize = 4096;
 
 /// At the end what is not durable is waited for so long.
 const END_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// Whom Debian trusts to vouch for servers.
-const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Why the forwarder cannot run.
 #[derive(Debug)]

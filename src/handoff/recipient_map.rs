@@ -1,4 +1,4 @@
-//! What crosses between a shard and a thread that asks a map of recipients, and back.
+//! What crosses between a shard and a thread that asks somebody else about recipients, and back.
 
 use std::time::Instant;
 
@@ -13,7 +13,9 @@ pub struct MapInquiry {
     pub number: u32,
     /// Which thread is asked.
     pub thread: usize,
-    /// What the map is asked for, one after the other until it has one: the mailbox, the same without its
+    /// The mailbox, as it came.
+    pub recipient: Box<[u8]>,
+    /// What a map is asked for, one after the other until it has one: the mailbox, the same without its
     /// tag, its domain as `@domain`.
     pub keys: Vec<Box<[u8]>>,
     /// Since when the client waits.
@@ -25,19 +27,19 @@ pub struct MapInquiry {
 pub struct MapAnswer {
     /// The question.
     pub inquiry: MapInquiry,
-    /// What the map said.
+    /// What was said.
     pub found: Found,
 }
 
-/// What a map says of a recipient.
+/// What was said of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// It has the mailbox, with its tag or without it.
+    /// There is the mailbox, with its tag or without it.
     Listed,
-    /// It has its domain only, so nobody named the mailbox.
+    /// A map has its domain only, so nobody named the mailbox.
     ByDomain,
-    /// It has none of them.
+    /// There is none.
     Unlisted,
-    /// It did not say.
+    /// It was not said.
     Unknown,
 }

@@ -1,4 +1,4 @@
-//! A connection to whoever serves a map. Everything has a deadline.
+//! A connection to whoever is asked. Everything has a deadline.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use super::protocol::{self, Read, Reply};
 use crate::config::MapAddress;
 
-/// Octets that are read at a time.
-const STEP_BYTES: usize = 1024;
-
+/// A connection.
+#[derive(Debug)]
 pub(super) enum Connection {
     Unix(UnixStream),
     Tcp(TcpStream),
@@ -50,33 +48,8 @@ impl Connection {
         }
     }
 
-    /// Sends a question and reads its reply. An error of [`is_closed`] comes only where nothing of it was
-    /// read.
-    pub(super) fn exchange(&mut self, asked: &[u8], deadline: Instant) -> io::Result<Reply> {
-        self.write(asked, deadline)?;
-        let mut octets = Vec::new();
-        loop {
-            let mut step = [0; STEP_BYTES];
-            let count = match self.read(&mut step, deadline) {
-                Ok(0) if octets.is_empty() => {
-                    let why = "it closed the connection and did not answer";
-                    return Err(io::Error::new(ErrorKind::UnexpectedEof, why));
-                }
-                Ok(0) => return Err(io::Error::other("its reply was cut off")),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            octets.extend_from_slice(step.get(..count).unwrap_or_default());
-            match protocol::read(&octets) {
-                Read::More => {}
-                Read::Whole(reply) => return Ok(reply),
-                Read::Garbage => return Err(io::Error::other("its reply is none of the socketmap protocol")),
-            }
-        }
-    }
-
-    fn write(&mut self, octets: &[u8], deadline: Instant) -> io::Result<()> {
+    /// Sends octets, all of them.
+    pub(super) fn write(&mut self, octets: &[u8], deadline: Instant) -> io::Result<()> {
         let wait = Some(left(deadline)?);
         let result = match self {
             Self::Unix(stream) => stream.set_write_timeout(wait).and_then(|()| stream.write_all(octets)),
@@ -85,13 +58,19 @@ impl Connection {
         result.map_err(timed_out)
     }
 
-    fn read(&mut self, octets: &mut [u8], deadline: Instant) -> io::Result<usize> {
+    /// Receives what is there, or comes; none at the end.
+    pub(super) fn read(&mut self, octets: &mut [u8], deadline: Instant) -> io::Result<usize> {
         let wait = Some(left(deadline)?);
-        let result = match self {
-            Self::Unix(stream) => stream.set_read_timeout(wait).and_then(|()| stream.read(octets)),
-            Self::Tcp(stream) => stream.set_read_timeout(wait).and_then(|()| stream.read(octets)),
-        };
-        result.map_err(timed_out)
+        loop {
+            let result = match self {
+                Self::Unix(stream) => stream.set_read_timeout(wait).and_then(|()| stream.read(octets)),
+                Self::Tcp(stream) => stream.set_read_timeout(wait).and_then(|()| stream.read(octets)),
+            };
+            match result {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result.map_err(timed_out),
+            }
+        }
     }
 }
 

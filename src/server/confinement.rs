@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 
 use super::error::ServeError;
 use super::report;
-use crate::config::{AdminAddress, Config, MapAddress, RecipientMap};
+use crate::config::{AdminAddress, Config, RecipientMap};
 use crate::log::{Log, events};
 use crate::sandbox::{self, Account, Connects, Places, Plan, directory_of};
 use crate::sink;
@@ -92,14 +92,14 @@ fn places(config: &Config, file: Option<&Path>, name_servers: &[SocketAddr]) -> 
     places
 }
 
-/// Whoever serves the map of recipients, and name servers.
+/// Whoever is asked about recipients, and name servers.
 fn connects(config: &Config, name_servers: &[SocketAddr]) -> Connects {
-    let ports = config.recipient_map.iter().filter_map(RecipientMap::port);
+    let asked: Vec<_> = config.recipient_map.iter().flat_map(RecipientMap::addresses).collect();
+    let ports = asked.iter().filter_map(|address| address.port());
     let mut tcp_ports: Vec<u16> = ports.chain(name_servers.iter().map(SocketAddr::port)).collect();
     tcp_ports.sort_unstable();
     tcp_ports.dedup();
-    let is_unix = |map: &RecipientMap| matches!(map.address, MapAddress::Unix(_));
-    let unix = config.recipient_map.as_ref().is_some_and(is_unix);
+    let unix = asked.iter().any(|address| address.is_unix());
     Connects { unix, tcp_ports, dns: !name_servers.is_empty() }
 }
 

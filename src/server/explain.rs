@@ -283,7 +283,10 @@ impl Explanation<'_> {
             Judgement::Known(verdict) => verdict,
             Judgement::Asks => {
                 // Writing to a String cannot fail.
-                let _ = writeln!(self.said, "store: has the last word, and is not asked here");
+                let _ = writeln!(
+                    self.said,
+                    "the last word has who is asked about recipients, which is not done here (the store, or what `recipients` names)"
+                );
                 Verdict::Accept
             }
         }

@@ -42,6 +42,7 @@ use crate::handoff::recipient_map::MapInquiry;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::{ClientValues, Registry};
+use crate::recipient_map;
 use crate::ring::probe;
 use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
@@ -82,8 +83,8 @@ pub(super) fn start(
     if shutdown.has_begun() {
         return Ok(None);
     }
-    let name_servers = name_servers(config)?;
-    let confinement = confinement::enter(config, file, log_file, &name_servers, log)?;
+    let outside = outside(config)?;
+    let confinement = confinement::enter(config, file, log_file, &outside.name_servers, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let (opened, space) = open_sink(config, &surroundings)?;
     let (clients, greylist, keeper) = count_clients(config, &registry, &log_report, log)?;
@@ -97,7 +98,7 @@ pub(super) fn start(
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config, shutdown)?;
     let mut workers = Workers::new(letterboxes, surroundings.report, tell.clone(), &registry);
-    let (ways, spill) = start_workers(&mut workers, config, opened, space.clone(), &name_servers)?;
+    let (ways, spill) = start_workers(&mut workers, config, opened, space.clone(), &outside)?;
     let ends = ways.ends(inboxes, bound.sockets)?;
     let tls_of = |listener: &_| certificates.server_config(listener);
     let started = config.clone().started();
@@ -168,6 +169,20 @@ fn surroundings(
     }
 }
 
+/// Whom threads ask beside the sink.
+struct Outside {
+    /// None where nothing asks.
+    name_servers: Vec<SocketAddr>,
+    recipients: Option<recipient_map::Asked>,
+}
+
+/// Finds out whom to ask, before files are given up.
+fn outside(config: &Config) -> Result<Outside, ServeError> {
+    let name_servers = name_servers(config)?;
+    let asked = config.recipient_map.as_ref().map(recipient_map::Asked::new);
+    Ok(Outside { name_servers, recipients: asked.transpose().map_err(ServeError::new)? })
+}
+
 /// The name servers that are asked; none where nothing asks.
 fn name_servers(config: &Config) -> Result<Vec<SocketAddr>, ServeError> {
     if !config.asks_dns() {
@@ -185,13 +200,13 @@ fn start_workers(
     config: &Config,
     mut opened: Opened,
     space: Option<Arc<Space>>,
-    name_servers: &[SocketAddr],
+    outside: &Outside,
 ) -> Result<(Ways, Option<Arc<SpillBudget>>), ServeError> {
     let (overflow, spill) = workers.start_spiller(config, opened.spill.clone(), space)?;
     let lookup = workers.start_keeper(opened.mailboxes.take())?;
     let to_workers = workers.start_sink(opened.workers)?;
-    let to_map = workers.start_map(config)?;
-    let to_dns = workers.start_lookups(config.lookup_threads(), name_servers)?;
+    let to_map = workers.start_map(outside.recipients.as_ref())?;
+    let to_dns = workers.start_lookups(config.lookup_threads(), &outside.name_servers)?;
     Ok((Ways { to_workers, to_map, to_dns, inline: opened.inline, overflow, lookup }, spill))
 }
 

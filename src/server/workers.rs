@@ -147,17 +147,20 @@ impl Workers {
         Ok(ends)
     }
 
-    /// Starts the threads that ask the map of recipients, if there is one, and gives the shards' ways to
+    /// Starts the threads that ask somebody else about recipients, if they do, and gives the shards' ways to
     /// them.
-    pub(super) fn start_map(&mut self, config: &Config) -> Result<Vec<ToWorker<MapInquiry>>, ServeError> {
-        let Some(map) = &config.recipient_map else { return Ok(Vec::new()) };
+    pub(super) fn start_map(
+        &mut self,
+        asked: Option<&recipient_map::Asked>,
+    ) -> Result<Vec<ToWorker<MapInquiry>>, ServeError> {
+        let Some(asked) = asked else { return Ok(Vec::new()) };
         let start = |number| {
             let (consumer, to_map, inquiries) = channel(MAP_INQUIRIES_AWAY_MAX)?;
-            let (map, report) = (map.clone(), Arc::clone(&self.report));
+            let (asked, report) = (asked.clone(), Arc::clone(&self.report));
             let mapped: Vec<_> = self.letterboxes.iter().map(|shard| shard.mapped.clone()).collect();
             self.start(format!("map-{number}"), move |ready| {
                 ready();
-                recipient_map::run(&map, &consumer, &inquiries, &mapped, &*report);
+                recipient_map::run(&asked, &consumer, &inquiries, &mapped, &*report);
                 Ok(())
             })?;
             Ok(to_map)

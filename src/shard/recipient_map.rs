@@ -1,4 +1,4 @@
-//! A shard's way to ask a map of recipients that another program serves.
+//! A shard's way to ask somebody else about recipients: a map that another program serves, or next hops.
 //!
 //! Threads of their own ask it, because it may be slow, or gone. What it said is remembered for a while, so
 //! the usual RCPT is answered in its turn.
@@ -105,7 +105,9 @@ impl RecipientMap {
         let shortest = self.threads.iter_mut().enumerate().min_by_key(|(_, thread)| waiting(thread));
         let Some((number_of_thread, thread)) = shortest else { return Asked::Now(TRY_AGAIN) };
         let origin = Origin { shard: self.shard, connection };
-        let inquiry = MapInquiry { origin, number, thread: number_of_thread, keys, asked_at: now };
+        let whole = recipient.whole.into();
+        let inquiry =
+            MapInquiry { origin, number, thread: number_of_thread, recipient: whole, keys, asked_at: now };
         match thread.sender.try_send(inquiry) {
             Ok(must_ring) => {
                 thread.away += 1;

@@ -11,6 +11,7 @@
 //! CVE-2011-0411). rustls' unbuffered interface decrypts in the receive buffer; a record that is not whole is
 //! assembled in a buffer of its own, which is given up as soon as nothing incomplete is left.
 
+pub mod as_client;
 pub mod certificate;
 mod client_certificate;
 mod connection;

@@ -79,7 +79,10 @@ impl Pair {
             RecipientResult::Accepted(reply)
             | RecipientResult::Temporary(reply)
             | RecipientResult::Permanent(reply) => Some(reply.code),
-            RecipientResult::Untried | RecipientResult::Lost | RecipientResult::Unknown => None,
+            RecipientResult::Untried
+            | RecipientResult::Lost
+            | RecipientResult::Unknown
+            | RecipientResult::Welcome => None,
         });
         let codes = codes.collect();
         assert_eq!(self.advance(&mut output, b""), Step::Ready);

@@ -61,10 +61,15 @@ fn dovecot(temporary: bool) -> (Dovecot, SocketAddr, SocketAddr) {
 
 /// A receiver as its user, whose mail goes on there.
 fn near(to: &str, more: &str) -> Server {
+    near_with("", to, more)
+}
+
+/// The same, with keys at the top.
+fn near_with(top: &str, to: &str, more: &str) -> Server {
     let become_user =
         format!("chown {RINGMX_ID}:{RINGMX_ID} . && chmod 755 . && exec {} \"$@\"", AS_RINGMX.join(" "));
     let config = format!(
-        "hostname = \"near.example.test\"\ndomains = [\"example.test\"]\nrecipient_delimiter = \"+\"\n\
+        "hostname = \"near.example.test\"\ndomains = [\"example.test\"]\nrecipient_delimiter = \"+\"\n{top}\
          [[listener]]\naddress = \"127.0.0.1:0\"\nextensions_off = [\"SMTPUTF8\", \"BINARYMIME\"]\n\
          xclient_from = [\"127.0.0.1/32\"]\n\
          [[sink]]\nkind = \"spool\"\npath = \"spool\"\n[[forward]]\nto = [\"{to}\"]\n{more}"
@@ -225,5 +230,26 @@ fn a_mailbox_that_is_full_holds_up_no_other_recipient() {
             assert_eq!(below_traces(&octets), MESSAGE);
         }
         dovecot.select("full@example.test", 0);
+    }
+}
+
+#[test]
+fn dovecot_is_asked_who_there_is() {
+    if image::unavailable(&["dovecot", "setpriv"]).is_some() {
+        return;
+    }
+    let (dovecot, lmtp, _) = dovecot(true);
+    let config = "tls = \"off\"\n";
+    for to in [format!("lmtp://unix:{}/lmtp", dovecot.folder().display()), format!("lmtp://{lmtp}")] {
+        let near = near_with("recipients = \"ask\"\n", &to, config);
+        let mut client = Client::greeted(near.address());
+        client.command("MAIL FROM:<a@x.test>", "250");
+        client.command("RCPT TO:<anna@example.test>", "250");
+        client.command("RCPT TO:<anna+lists@example.test>", "250");
+        client.command("RCPT TO:<nobody@example.test>", "550 5.1.1");
+        client.command("RCPT TO:<nobody+lists@example.test>", "550 5.1.1");
+        // It looks at the quota when the mail data comes.
+        client.command("RCPT TO:<full@example.test>", "250");
+        client.command("RCPT TO:<bert@example.test>", "250");
     }
 }

@@ -197,6 +197,30 @@ fn postfix_takes_mail_at_a_port_as_documented_and_logs_the_client() {
     }
 }
 
+#[test]
+fn postfix_is_asked_who_there_is_and_thinks_no_ill_of_it() {
+    if image::unavailable(&["postfix"]).is_some() {
+        return;
+    }
+    let postfix = Postfix::start();
+    let near = Server::start_whole(&format!(
+        "hostname = \"near.example.test\"\ndomains = [\"example.test\", \"elsewhere.test\"]\nrecipients = \"ask\"\n\
+         [[listener]]\naddress = \"127.0.0.1:0\"\n[limits]\nrecipients_max = 1000\n\
+         [[sink]]\nkind = \"spool\"\npath = \"spool\"\n[[forward]]\nto = [\"smtp://{}\"]\ntls = \"off\"\n",
+        postfix.address
+    ));
+    let mut client = Client::greeted(near.address());
+    client.command("MAIL FROM:<a@x.test>", "250");
+    client.command("RCPT TO:<b@example.test>", "250");
+    // More than it takes of one client with an RSET after each.
+    for number in 0..150 {
+        client.command(&format!("RCPT TO:<b{number}@example.test>"), "250");
+    }
+    drop(client);
+    let log = postfix.log();
+    assert!(!log.contains("too many errors") && !log.contains("warning"), "{log}");
+}
+
 fn wait_until_dead(near: &Server) {
     let start = Instant::now();
     while !queue(near, &["list"]).contains(" dead ") {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod authentication;
+mod call_ahead;
 mod client_limits;
 mod crash;
 mod dialogues_live;

@@ -90,7 +90,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shutdown",
             "sink",
             "threads",
-            "tls::context",
+            "tls::as_client",
         ],
     ),
     (
@@ -128,7 +128,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("log", &["handoff::channel", "handoff::doorbell", "smtp::ended_by", "smtp::reason"]),
     ("counter", &[]),
     ("metrics", &["smtp"]),
-    ("recipient_map", &["handoff", "sink::Report", "sink::Site"]),
+    ("recipient_map", &["client", "handoff", "sink::Report", "sink::Site", "tls::as_client"]),
     ("resource_limits", &[]),
     ("service_manager", &[]),
     ("threads", &[]),

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! settings: lmtp tls=off                              (also: xclient no-pipelining no-chunking insecure)
-//! T: from=a@b to=c@d,e@f bytes=7 8bit binary bare utf8 requiretls dsn client=192.0.2.1
+//! T: from=a@b to=c@d,e@f bytes=7 8bit binary bare utf8 requiretls dsn client=192.0.2.1    (or: ask to=c@d)
 //! ```
 //!
 //! What happens beside that is said by lines of the server: `S: <close>`, `S: <timeout>`, `S: <raw>TEXT`
@@ -40,6 +40,7 @@ pub(super) struct Planned {
     requiretls: bool,
     dsn: bool,
     client: Option<String>,
+    asks: bool,
 }
 
 impl Planned {
@@ -57,6 +58,7 @@ impl Planned {
                 ("utf8", _) => planned.utf8 = true,
                 ("requiretls", _) => planned.requiretls = true,
                 ("dsn", _) => planned.dsn = true,
+                ("ask", _) => planned.asks = true,
                 _ => panic!("{word}"),
             }
         }
@@ -86,7 +88,11 @@ impl Planned {
             orcpt: if self.dsn { b"rfc822;o@x" } else { b"" },
         };
         let recipients = self.to.iter().map(|mailbox| Recipient { mailbox: mailbox.as_bytes(), parameters });
-        client.begin(&transaction, recipients, output)
+        if self.asks {
+            client.ask(recipients, output)
+        } else {
+            client.begin(&transaction, recipients, output)
+        }
     }
 }
 
@@ -186,6 +192,7 @@ fn shown(result: RecipientResult<'_>) -> String {
         RecipientResult::Accepted(reply) => format!("accepted {reply}"),
         RecipientResult::Temporary(reply) => format!("temporary {reply}"),
         RecipientResult::Permanent(reply) => format!("permanent {reply}"),
+        RecipientResult::Welcome => "welcome".into(),
         RecipientResult::Untried => "untried".into(),
         RecipientResult::Lost => "lost".into(),
         RecipientResult::Unknown => "unknown".into(),

@@ -406,3 +406,59 @@ fn a_server_that_closes_refuses_for_now_what_it_did_not_answer() {
          = by 421 4.3.0 \"cannot tell\"",
     );
 }
+
+#[test]
+fn who_is_only_asked_about_gets_nothing() {
+    with(
+        "",
+        "T: ask to=c@d,e@f,g@h\nT: ask to=c@d\nT: from=a@b to=c@d",
+        ALL,
+        "C: MAIL FROM:<> SIZE=0
+         C: RCPT TO:<c@d>
+         C: RCPT TO:<e@f>
+         C: RCPT TO:<g@h>
+         S: 250 ok
+         S: 250 2.1.5 ok
+         S: 550 5.1.1 nobody
+         S: 452 4.2.2 full
+         = welcome; permanent 550 5.1.1 \"nobody\"; temporary 452 4.2.2 \"full\"
+         C: RSET
+         C: MAIL FROM:<> SIZE=0
+         C: RCPT TO:<c@d>
+         S: 250 ok
+         S: 250 ok
+         S: 250 ok
+         = welcome
+         C: RSET
+         C: MAIL FROM:<a@b> SIZE=5
+         C: RCPT TO:<c@d>
+         C: BDAT 5 LAST
+         C: <chunk>
+         S: 250 ok
+         S: 250 ok
+         S: 250 ok
+         S: 250 queued
+         = accepted 250 \"queued\"",
+    );
+    with(
+        "",
+        "T: ask to=c@d",
+        &[],
+        "C: MAIL FROM:<>
+         S: 550 5.7.1 no notices here
+         = permanent 550 5.7.1 \"no notices here\"",
+    );
+    with(
+        "lmtp",
+        "T: ask to=c@d,e@f",
+        &[],
+        "C: MAIL FROM:<>
+         S: 250 ok
+         C: RCPT TO:<c@d>
+         S: 250 ok
+         C: RCPT TO:<e@f>
+         S: <close>
+         = lost; lost
+         = closed by the server without a word (RCPT)",
+    );
+}

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::hand::InHand;
 use super::outflow::Outflow;
-use super::tls::Channel;
 use crate::client::transparency::Unsendable;
 use crate::client::{Client, End, Phase};
 use crate::forward::keep::Why;
 use crate::forward::schedule::{ConnectionId, Delivery, DestinationId};
 use crate::forward::sought::Exchanger;
 use crate::ring::{Outgoing, Ring, SendId, Socket, Token};
+use crate::tls::as_client::Channel;
 
 /// What a connection is for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

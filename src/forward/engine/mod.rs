@@ -36,7 +36,6 @@ mod outflow;
 mod servers;
 mod session;
 mod settle;
-mod tls;
 mod told;
 mod under_way;
 
@@ -50,7 +49,6 @@ use self::connection::{Connection, Use};
 use self::hand::{Down, Fetch, Kind, Mail, Pending, Refused, key_of, unpacked};
 use self::notices::Notices;
 use self::servers::Servers;
-use self::tls::TlsSettings;
 use self::under_way::{Moves, Operations};
 use super::keep::{Change, Recipients};
 use super::office::{Answer, Left, Letter};
@@ -73,6 +71,7 @@ use crate::shutdown::Shutdown;
 use crate::sink::Report;
 use crate::sink::spool::cursor::Cursor;
 use crate::timestamp;
+use crate::tls::as_client::TlsSettings;
 
 /// The longest turn, so that deadlines and the end are looked at.
 const TURN_MAX: Duration = Duration::from_millis(100);

@@ -6,12 +6,12 @@ use super::Engine;
 use super::connection::{Failed, Unsaid, Use};
 use super::hand::{Down, PLAIN_FOR};
 use super::outflow::Outflow;
-use super::tls::Channel;
 use crate::client::{End, Loss, Phase, Recipient, Step, Transaction};
 use crate::config::forward::{HopPlace, HopTls};
 use crate::forward::keep::Why;
 use crate::forward::schedule::Ended;
 use crate::ring::{Event, Received, Ring, Token};
+use crate::tls::as_client::Channel;
 
 impl<R: Ring> Engine<R> {
     pub(super) fn handle_event(&mut self, event: Event) {

@@ -53,7 +53,10 @@ impl<R: Ring> Engine<R> {
                     let _ = write!(current.deferred_by, "{reply}");
                 }
                 RecipientResult::Untried => current.untried.push(index),
-                RecipientResult::Lost | RecipientResult::Unknown => current.lost.push(index),
+                // Nothing is only asked of it here.
+                RecipientResult::Lost | RecipientResult::Unknown | RecipientResult::Welcome => {
+                    current.lost.push(index);
+                }
             }
         }
         if let Some(why) = current.unsendable.take() {

@@ -1,4 +1,5 @@
-//! TLS with a next hop: octets of the socket in, octets for the socket out. No socket and no clock.
+//! TLS with a server that takes mail from us: octets of the socket in, octets for the socket out. No socket
+//! and no clock.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
@@ -10,20 +11,26 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use crate::tls::context::provider;
+use super::context::provider;
+
+/// The file of those who are trusted to vouch for servers, as Debian, Red Hat and Alpine have it.
+pub const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// How TLS is spoken, whether or not it is known with whom.
 #[derive(Debug, Clone)]
-pub(super) struct TlsSettings {
+pub struct TlsSettings {
     /// With anybody: against who only listens (RFC 7435).
-    pub(super) opportunistic: Arc<ClientConfig>,
+    pub opportunistic: Arc<ClientConfig>,
     /// With whom an authority vouches for; none where the authorities cannot be read.
-    pub(super) verified: Option<Arc<ClientConfig>>,
+    pub verified: Option<Arc<ClientConfig>>,
 }
 
 impl TlsSettings {
     /// `authorities` is the file of those who are trusted; none where nobody has to be verified.
-    pub(super) fn new(authorities: Option<&Path>) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with that file.
+    pub fn new(authorities: Option<&Path>) -> Result<Self, String> {
         let config = |verifier: Option<RootCertStore>| -> Result<Arc<ClientConfig>, String> {
             let provider = provider();
             let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -95,16 +102,20 @@ impl ServerCertVerifier for Anybody {
 }
 
 /// Our end of one connection.
-pub(super) struct Channel {
+#[derive(Debug)]
+pub struct Channel {
     connection: ClientConnection,
     /// An authority vouches for the server.
-    pub(super) is_authenticated: bool,
+    pub is_authenticated: bool,
     is_established: bool,
 }
 
 impl Channel {
     /// One that has said nothing yet, with the server of this name.
-    pub(super) fn new(settings: &TlsSettings, name: &str, must_verify: bool) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// Why the server of this name cannot be spoken to.
+    pub fn new(settings: &TlsSettings, name: &str, must_verify: bool) -> Result<Self, String> {
         let config = match (must_verify, &settings.verified) {
             (true, Some(config)) => config,
             (true, None) => return Err("nobody is known who vouches for servers".to_owned()),
@@ -118,23 +129,20 @@ impl Channel {
         Ok(Self { connection, is_authenticated: must_verify, is_established: false })
     }
 
-    pub(super) fn is_established(&self) -> bool {
+    /// Whether the handshake is done.
+    pub fn is_established(&self) -> bool {
         self.is_established
     }
 
     /// Whether the handshake is done: said once.
-    pub(super) fn take_established(&mut self) -> bool {
+    pub fn take_established(&mut self) -> bool {
         let is_new = !self.is_established && !self.connection.is_handshaking();
         self.is_established |= is_new;
         is_new
     }
 
     /// Takes octets of the socket and appends what they say; false where the server says nothing more.
-    pub(super) fn receive(
-        &mut self,
-        mut octets: &[u8],
-        plaintext: &mut Vec<u8>,
-    ) -> Result<bool, rustls::Error> {
+    pub fn receive(&mut self, mut octets: &[u8], plaintext: &mut Vec<u8>) -> Result<bool, rustls::Error> {
         let mut goes_on = true;
         while !octets.is_empty() {
             let taken = self.connection.read_tls(&mut octets).map_err(|error| failure(&error))?;
@@ -156,12 +164,12 @@ impl Channel {
     }
 
     /// Encrypts what is said.
-    pub(super) fn say(&mut self, plaintext: &[u8]) -> Result<(), rustls::Error> {
+    pub fn say(&mut self, plaintext: &[u8]) -> Result<(), rustls::Error> {
         self.connection.writer().write_all(plaintext).map_err(|error| failure(&error))
     }
 
     /// Appends what is to be sent.
-    pub(super) fn take_ciphertext(&mut self, out: &mut Vec<u8>) -> Result<(), rustls::Error> {
+    pub fn take_ciphertext(&mut self, out: &mut Vec<u8>) -> Result<(), rustls::Error> {
         while self.connection.wants_write() {
             self.connection.write_tls(out).map_err(|error| failure(&error))?;
         }

@@ -1,0 +1,185 @@
+//! One thread's way to the next hops of `[[forward]]`: each is asked by RCPT about the recipients whose mail
+//! goes there, so that whom it does not know is refused at the door.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::asker::Asker;
+use super::session::{Said, Secured, Session, Trouble};
+use crate::client::{Protocol, Settings, Tls};
+use crate::config::forward::{HopPlace, HopProtocol, HopTls, NextHop};
+use crate::config::{AskedRoute, MapAddress, NextHops};
+use crate::handoff::recipient_map::{Found, MapInquiry};
+use crate::limits::MAP_WAIT_MAX;
+use crate::mail::envelope::Mailbox;
+use crate::sink::Report;
+use crate::sink::Site;
+use crate::tls::as_client::TlsSettings;
+
+/// A session that was not used for this time is ended.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// A next hop that did not answer is not asked for this time. Each thread finds out by itself.
+const SILENT_FOR: Duration = Duration::from_secs(5);
+
+/// The same after any other failure, which costs a client nothing.
+const FAILED_FOR: Duration = Duration::from_secs(1);
+
+/// One that cannot do TLS, which it offers, is asked without it for this time.
+const PLAIN_FOR: Duration = Duration::from_mins(10);
+
+/// While there is another next hop, one is waited for so long.
+const FIRST_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Asks next hops.
+pub(super) struct NextHopAsker<'a> {
+    hops: &'a NextHops,
+    tls: Option<&'a TlsSettings>,
+    report: &'a dyn Report,
+    /// By the numbers of routes and of their next hops.
+    known: HashMap<(usize, usize), Known>,
+}
+
+/// What is known of a next hop.
+#[derive(Debug, Default)]
+struct Known {
+    session: Option<Session>,
+    is_down_until: Option<Instant>,
+    is_plain_until: Option<Instant>,
+}
+
+impl Asker for NextHopAsker<'_> {
+    fn look_up(&mut self, inquiry: &MapInquiry) -> Found {
+        let deadline = inquiry.asked_at + MAP_WAIT_MAX;
+        let domain = Mailbox::of_whole(&inquiry.recipient).domain;
+        let Ok(domain) = std::str::from_utf8(domain) else { return Found::Unknown };
+        let Some((number, route)) = self.hops.route_of(domain) else { return Found::Unknown };
+        let count = route.route.to.len();
+        for host in 0..count {
+            let now = Instant::now();
+            let known = self.known.entry((number, host)).or_default();
+            if known.is_down_until.is_some_and(|until| now < until) || now >= deadline {
+                continue;
+            }
+            let until = if host + 1 < count { deadline.min(now + FIRST_WAIT_MAX) } else { deadline };
+            let place = Place { hops: self.hops, tls: self.tls, route, host };
+            let name = &route.route.to[host];
+            match place.ask(known, &inquiry.recipient, until) {
+                Ok(Said::Yes) => return Found::Listed,
+                Ok(Said::No) => return Found::Unlisted,
+                Ok(Said::NotNow) => return Found::Unknown,
+                Ok(Said::Refuses(why)) => {
+                    self.tell(name, why);
+                    return Found::Unknown;
+                }
+                Err(trouble) => {
+                    let pause = if matches!(trouble, Trouble::Silent) { SILENT_FOR } else { FAILED_FOR };
+                    known.is_down_until = Some(Instant::now() + pause);
+                    self.tell(name, trouble.to_string());
+                }
+            }
+        }
+        Found::Unknown
+    }
+
+    fn rest(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let mut next = None;
+        for known in self.known.values_mut() {
+            let Some(left) = known.session.as_ref().map(|session| left(session, now)) else { continue };
+            if !left.is_zero() {
+                next = Some(next.map_or(left, |next: Duration| next.min(left)));
+            } else if let Some(session) = known.session.take() {
+                session.quit();
+            }
+        }
+        next
+    }
+}
+
+impl<'a> NextHopAsker<'a> {
+    /// `tls` is there where a next hop may be spoken to under TLS.
+    pub(super) fn new(hops: &'a NextHops, tls: Option<&'a TlsSettings>, report: &'a dyn Report) -> Self {
+        Self { hops, tls, report, known: HashMap::new() }
+    }
+
+    fn tell(&self, hop: &NextHop, why: String) {
+        let what = "ask about recipients, who get 451 until that is mended, at";
+        self.report.machine_error(what, Site::Named(&hop.to_string()), &io::Error::other(why));
+    }
+}
+
+/// A next hop, and all that is needed to ask it.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    hops: &'a NextHops,
+    tls: Option<&'a TlsSettings>,
+    route: &'a AskedRoute,
+    host: usize,
+}
+
+impl Place<'_> {
+    fn ask(self, known: &mut Known, mailbox: &[u8], deadline: Instant) -> Result<Said, Trouble> {
+        if let Some(mut session) = known.session.take() {
+            if session.is_used_up() || left(&session, Instant::now()).is_zero() {
+                session.quit();
+            } else {
+                match session.ask(mailbox, deadline) {
+                    Ok(said) => {
+                        known.session = Some(session);
+                        return Ok(said);
+                    }
+                    // A server ends a session that was at rest for long.
+                    Err(Trouble::Ended(_)) => {}
+                    Err(trouble) => return Err(trouble),
+                }
+            }
+        }
+        let mut session = self.open(known, deadline)?;
+        let said = session.ask(mailbox, deadline)?;
+        known.session = Some(session);
+        Ok(said)
+    }
+
+    fn open(self, known: &mut Known, deadline: Instant) -> Result<Session, Trouble> {
+        let is_plain = known.is_plain_until.is_some_and(|until| Instant::now() < until);
+        match self.open_with(is_plain, deadline) {
+            Err(Trouble::Tls(_)) if self.route.route.tls == HopTls::Offered => {
+                known.is_plain_until = Some(Instant::now() + PLAIN_FOR);
+                self.open_with(true, deadline)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_with(self, is_plain: bool, deadline: Instant) -> Result<Session, Trouble> {
+        let route = &self.route.route;
+        let (hop, address): (&NextHop, &MapAddress) =
+            (&route.to[self.host], &self.route.addresses[self.host]);
+        let protocol = match hop.protocol {
+            HopProtocol::Smtp => Protocol::Smtp,
+            HopProtocol::Lmtp => Protocol::Lmtp,
+        };
+        let tls = match route.tls {
+            HopTls::Offered if is_plain => Tls::Off,
+            HopTls::Off => Tls::Off,
+            HopTls::Offered => Tls::Offered,
+            HopTls::Required => Tls::Required,
+        };
+        let name = match &hop.place {
+            HopPlace::Host(name, _) => name,
+            HopPlace::Unix(_) | HopPlace::Mx(..) => "localhost",
+        };
+        let must_verify = route.tls == HopTls::Required;
+        let secured = self.tls.map(|settings| Secured { settings, name, must_verify });
+        let settings = Settings { tls, ..Settings::of(protocol, &self.hops.hostname) };
+        Session::open(address, &Arc::new(settings), secured, deadline)
+    }
+}
+
+/// How long a session may be at rest yet.
+fn left(session: &Session, now: Instant) -> Duration {
+    IDLE_MAX.saturating_sub(now.saturating_duration_since(session.asked_at))
+}
