@@ -21,7 +21,7 @@ pub(super) fn own_program() -> Command {
 }
 
 /// Gives this process the name that tools show. The kernel has named it after the file that it was started
-/// from, which may be [`OWN_PROGRAM`].
+/// from, which may be `/proc/self/exe`.
 pub fn name_process() {
     // It is for people only.
     let _ = rustix::thread::set_name(c"ringmx");
