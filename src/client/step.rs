@@ -85,6 +85,19 @@ pub enum End {
     Violation(Violation, Phase),
 }
 
+impl End {
+    /// Whether TLS is why the session ended.
+    pub fn is_of_tls(self) -> bool {
+        match self {
+            Self::Refused(phase)
+            | Self::Lost(_, phase)
+            | Self::Closing(phase)
+            | Self::Violation(_, phase) => matches!(phase, Phase::StartTls | Phase::Handshake),
+            Self::Quit | Self::TlsNotOffered | Self::OurName => false,
+        }
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, phase) = match self {

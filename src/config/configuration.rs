@@ -201,7 +201,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let (recipients, recipient_map) = match identity.recipients {
         Some(RecipientSource::File(path)) => (Some(path), None),
         Some(RecipientSource::Map(map)) => (None, Some(RecipientMap::Socketmap(map))),
-        Some(RecipientSource::NextHops) => match NextHops::of(&forward, &identity.hostname) {
+        Some(RecipientSource::NextHops) => match NextHops::of(&forward) {
             Ok(hops) => (None, Some(RecipientMap::NextHops(hops))),
             Err(text) => {
                 root.problem("recipients", text);

@@ -4,8 +4,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::forward::{Forward, HopPlace, NextHop, Route};
+use super::forward::{Forward, HopPlace, HopTls, NextHop};
 use super::recipient_map::{MapAddress, Socketmap, hosts};
+use crate::mail::domain::DomainPattern;
 
 /// Who is asked about recipients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,19 +20,19 @@ pub enum RecipientMap {
 /// The next hops that are asked about recipients, by routes in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextHops {
-    /// What we call ourselves.
-    pub hostname: String,
     /// `[[forward]]`.
     pub routes: Vec<AskedRoute>,
 }
 
-/// A route, and where its next hops are.
+/// What of a route says how recipients are asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AskedRoute {
-    /// As it was read.
-    pub route: Route,
-    /// For each next hop of it.
-    pub addresses: Vec<MapAddress>,
+    /// About those of these domains; empty for all.
+    pub domains: Vec<DomainPattern>,
+    /// The next hops, and where each is.
+    pub to: Vec<(NextHop, MapAddress)>,
+    /// Whether a session is under TLS.
+    pub tls: HopTls,
 }
 
 impl RecipientMap {
@@ -39,7 +40,9 @@ impl RecipientMap {
     pub fn addresses(&self) -> Vec<&MapAddress> {
         match self {
             Self::Socketmap(map) => vec![&map.address],
-            Self::NextHops(hops) => hops.routes.iter().flat_map(|route| &route.addresses).collect(),
+            Self::NextHops(hops) => {
+                hops.routes.iter().flat_map(|route| route.to.iter().map(|(_, address)| address)).collect()
+            }
         }
     }
 }
@@ -55,7 +58,7 @@ impl fmt::Display for RecipientMap {
 
 impl NextHops {
     /// Those of these routes. An error says what cannot be asked, and what to do.
-    pub(super) fn of(forward: &Forward, hostname: &str) -> Result<Self, String> {
+    pub(super) fn of(forward: &Forward) -> Result<Self, String> {
         if forward.routes.is_empty() {
             return Err("there is no [[forward]], so there is no next hop to ask: write one, or name a file (\"./ask\" if that is its \
                         name)"
@@ -63,15 +66,19 @@ impl NextHops {
         }
         let mut routes = Vec::new();
         for route in &forward.routes {
-            let addresses = route.to.iter().map(address).collect::<Result<_, _>>()?;
-            routes.push(AskedRoute { route: route.clone(), addresses });
+            let to = route.to.iter().map(|hop| Ok((hop.clone(), address(hop)?)));
+            let to = to.collect::<Result<_, String>>()?;
+            routes.push(AskedRoute { domains: route.domains.clone(), to, tls: route.tls });
         }
-        Ok(Self { hostname: hostname.to_owned(), routes })
+        Ok(Self { routes })
     }
 
     /// The route of a domain, which is in lower case as A-labels, and its number.
     pub fn route_of(&self, domain: &str) -> Option<(usize, &AskedRoute)> {
-        self.routes.iter().enumerate().find(|(_, asked)| asked.route.takes(domain))
+        let takes = |asked: &AskedRoute| {
+            asked.domains.is_empty() || asked.domains.iter().any(|pattern| pattern.matches(domain))
+        };
+        self.routes.iter().enumerate().find(|(_, asked)| takes(asked))
     }
 }
 

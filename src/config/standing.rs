@@ -124,8 +124,8 @@ impl Config {
         let is_another = |map: &&RecipientMap| self.map_of_start.as_ref() != Some(map);
         let Some(map) = self.recipient_map.as_ref().filter(is_another) else { return Ok(()) };
         if matches!((map, &self.map_of_start), (RecipientMap::NextHops(_), Some(RecipientMap::NextHops(_)))) {
-            return Err("the next hops that are asked about recipients are others than at the start, and this server has given up to \
-                        connect to others: restart, or leave [[forward]] as it was"
+            return Err("the next hops that are asked about recipients (`domains`, `to`, `tls` of [[forward]]) are others than at the start, and this \
+                        server has given up to connect to others: restart, or leave them as they were"
                 .to_owned());
         }
         Err(format!(

@@ -55,10 +55,10 @@ pub fn find(
         }
     }
     all.sort_by_cached_key(|(preference, name)| (*preference, lot(name)));
-    let mut names: Vec<&Name> = Vec::new();
-    for (_, name) in all {
-        if names.len() < EXCHANGERS_MAX && !names.contains(&name) {
-            names.push(name);
+    let mut names: Vec<(u16, &Name)> = Vec::new();
+    for (preference, name) in all {
+        if names.len() < EXCHANGERS_MAX && names.iter().all(|(_, known)| *known != name) {
+            names.push((preference, name));
         }
     }
     addresses(domain, &names, matches!(*answer, Answer::NoRecords), asking)
@@ -67,19 +67,19 @@ pub fn find(
 /// The addresses of these exchangers, in their order.
 fn addresses(
     domain: &Name,
-    names: &[&Name],
+    names: &[(u16, &Name)],
     is_implicit: bool,
     asking: &mut Asking<'_>,
 ) -> Option<Result<Found, String>> {
     let mut answers = Vec::new();
     // All are asked for at once.
-    for name in names {
+    for (preference, name) in names {
         let mut ask = |kind| asking.ask(&Question::new(kind, (*name).clone()));
-        answers.push((name, ask(Kind::Aaaa), ask(Kind::A)));
+        answers.push(((*preference, name), ask(Kind::Aaaa), ask(Kind::A)));
     }
     let mut servers = Vec::new();
     let mut failed = None;
-    for (name, v6, v4) in answers {
+    for ((preference, name), v6, v4) in answers {
         let (v6, v4) = (v6?, v4?);
         for answer in [&v6, &v4] {
             if let Answer::Failed(failure) = **answer {
@@ -89,7 +89,8 @@ fn addresses(
         let v6 = v6.v6().iter().copied().take(ADDRESSES_MAX).map(IpAddr::V6);
         let v4 = v4.v4().iter().copied().take(ADDRESSES_MAX).map(IpAddr::V4);
         let name: Arc<str> = name.to_string().into();
-        servers.extend(v6.chain(v4).map(|address| Exchanger { name: Arc::clone(&name), address }));
+        let server = |address| Exchanger { name: Arc::clone(&name), address, preference };
+        servers.extend(v6.chain(v4).map(server));
     }
     if !servers.is_empty() {
         return Some(Ok(Found::Exchangers(servers)));

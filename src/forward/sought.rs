@@ -60,6 +60,8 @@ pub struct Exchanger {
     pub name: Arc<str>,
     /// Where it is.
     pub address: IpAddr,
+    /// The smaller, the better.
+    pub preference: u16,
 }
 
 impl fmt::Display for Exchanger {

@@ -32,6 +32,8 @@ use crate::tls::as_client::{AUTHORITIES, TlsSettings};
 #[derive(Debug, Clone)]
 pub struct Asked {
     map: RecipientMap,
+    /// What we call ourselves.
+    hostname: String,
     tls: Option<TlsSettings>,
 }
 
@@ -40,15 +42,22 @@ impl Asked {
     ///
     /// # Errors
     /// Why nobody can be asked in the way that is configured.
-    pub fn new(map: &RecipientMap) -> Result<Self, String> {
+    pub fn new(map: &RecipientMap, hostname: &str) -> Result<Self, String> {
         let tls = match map {
             RecipientMap::Socketmap(_) => None,
             RecipientMap::NextHops(hops) => {
-                let is_verified = hops.routes.iter().any(|asked| asked.route.tls == HopTls::Required);
+                let is_verified = hops.routes.iter().any(|asked| asked.tls == HopTls::Required);
                 Some(TlsSettings::new(is_verified.then(|| Path::new(AUTHORITIES)))?)
             }
         };
-        Ok(Self { map: map.clone(), tls })
+        Ok(Self { map: map.clone(), hostname: hostname.to_owned(), tls })
+    }
+}
+
+impl Asked {
+    /// Whether each spelling of a recipient is another one for those who are asked.
+    pub fn minds_spelling(&self) -> bool {
+        matches!(self.map, RecipientMap::NextHops(_))
     }
 }
 
@@ -62,7 +71,9 @@ pub fn run(
 ) {
     let mut asker: Box<dyn Asker> = match &asked.map {
         RecipientMap::Socketmap(map) => Box::new(MapAsker::new(map, report)),
-        RecipientMap::NextHops(hops) => Box::new(NextHopAsker::new(hops, asked.tls.as_ref(), report)),
+        RecipientMap::NextHops(hops) => {
+            Box::new(NextHopAsker::new(hops, &asked.hostname, asked.tls.as_ref(), report))
+        }
     };
     loop {
         match inquiries.take() {
@@ -79,18 +90,30 @@ pub fn run(
     }
 }
 
-/// Connects to whoever is asked, each of them, and says nothing. Where nobody was, and why.
+/// Connects to whoever is asked, each of them, and says nothing. Where nobody was, and why. For all of it
+/// there is so much time; of those for whom none is left nothing is known.
 pub fn unreached(map: &RecipientMap, within: Duration) -> Vec<(String, io::Error)> {
+    let deadline = Instant::now() + within;
     let places: Vec<(String, &MapAddress)> = match map {
         RecipientMap::Socketmap(socketmap) => vec![(map.to_string(), &socketmap.address)],
         RecipientMap::NextHops(hops) => {
-            let all = hops.routes.iter().flat_map(|asked| asked.route.to.iter().zip(&asked.addresses));
-            all.map(|(hop, address)| (hop.to_string(), address)).collect()
+            let mut all: Vec<(String, &MapAddress)> = Vec::new();
+            for (hop, address) in hops.routes.iter().flat_map(|asked| &asked.to) {
+                if all.iter().all(|(_, known)| *known != address) {
+                    all.push((hop.to_string(), address));
+                }
+            }
+            all
         }
     };
-    let failed = places.into_iter().filter_map(|(name, address)| {
-        let error = Connection::open(address, Instant::now() + within).err()?;
-        Some((name, error))
-    });
-    failed.collect()
+    let mut failed = Vec::new();
+    for (name, address) in places {
+        if Instant::now() >= deadline {
+            break;
+        }
+        if let Err(error) = Connection::open(address, deadline) {
+            failed.push((name, error));
+        }
+    }
+    failed
 }

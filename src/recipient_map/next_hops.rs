@@ -10,7 +10,7 @@ use super::asker::Asker;
 use super::session::{Said, Secured, Session, Trouble};
 use crate::client::{Protocol, Settings, Tls};
 use crate::config::forward::{HopPlace, HopProtocol, HopTls, NextHop};
-use crate::config::{AskedRoute, MapAddress, NextHops};
+use crate::config::{AskedRoute, NextHops};
 use crate::handoff::recipient_map::{Found, MapInquiry};
 use crate::limits::MAP_WAIT_MAX;
 use crate::mail::envelope::Mailbox;
@@ -36,6 +36,7 @@ const FIRST_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Asks next hops.
 pub(super) struct NextHopAsker<'a> {
     hops: &'a NextHops,
+    hostname: &'a str,
     tls: Option<&'a TlsSettings>,
     report: &'a dyn Report,
     /// By the numbers of routes and of their next hops.
@@ -56,16 +57,15 @@ impl Asker for NextHopAsker<'_> {
         let domain = Mailbox::of_whole(&inquiry.recipient).domain;
         let Ok(domain) = std::str::from_utf8(domain) else { return Found::Unknown };
         let Some((number, route)) = self.hops.route_of(domain) else { return Found::Unknown };
-        let count = route.route.to.len();
-        for host in 0..count {
+        let count = route.to.len();
+        for (host, (name, _)) in route.to.iter().enumerate() {
             let now = Instant::now();
             let known = self.known.entry((number, host)).or_default();
             if known.is_down_until.is_some_and(|until| now < until) || now >= deadline {
                 continue;
             }
             let until = if host + 1 < count { deadline.min(now + FIRST_WAIT_MAX) } else { deadline };
-            let place = Place { hops: self.hops, tls: self.tls, route, host };
-            let name = &route.route.to[host];
+            let place = Place { hostname: self.hostname, tls: self.tls, route, host };
             match place.ask(known, &inquiry.recipient, until) {
                 Ok(Said::Yes) => return Found::Listed,
                 Ok(Said::No) => return Found::Unlisted,
@@ -74,6 +74,8 @@ impl Asker for NextHopAsker<'_> {
                     self.tell(name, why);
                     return Found::Unknown;
                 }
+                // The question has waited for others, and the next hop had no time.
+                Err(Trouble::Silent) if until.saturating_duration_since(now) < FIRST_WAIT_MAX => {}
                 Err(trouble) => {
                     let pause = if matches!(trouble, Trouble::Silent) { SILENT_FOR } else { FAILED_FOR };
                     known.is_down_until = Some(Instant::now() + pause);
@@ -101,8 +103,13 @@ impl Asker for NextHopAsker<'_> {
 
 impl<'a> NextHopAsker<'a> {
     /// `tls` is there where a next hop may be spoken to under TLS.
-    pub(super) fn new(hops: &'a NextHops, tls: Option<&'a TlsSettings>, report: &'a dyn Report) -> Self {
-        Self { hops, tls, report, known: HashMap::new() }
+    pub(super) fn new(
+        hops: &'a NextHops,
+        hostname: &'a str,
+        tls: Option<&'a TlsSettings>,
+        report: &'a dyn Report,
+    ) -> Self {
+        Self { hops, hostname, tls, report, known: HashMap::new() }
     }
 
     fn tell(&self, hop: &NextHop, why: String) {
@@ -114,7 +121,7 @@ impl<'a> NextHopAsker<'a> {
 /// A next hop, and all that is needed to ask it.
 #[derive(Clone, Copy)]
 struct Place<'a> {
-    hops: &'a NextHops,
+    hostname: &'a str,
     tls: Option<&'a TlsSettings>,
     route: &'a AskedRoute,
     host: usize,
@@ -146,7 +153,7 @@ impl Place<'_> {
     fn open(self, known: &mut Known, deadline: Instant) -> Result<Session, Trouble> {
         let is_plain = known.is_plain_until.is_some_and(|until| Instant::now() < until);
         match self.open_with(is_plain, deadline) {
-            Err(Trouble::Tls(_)) if self.route.route.tls == HopTls::Offered => {
+            Err(Trouble::Tls(_)) if self.route.tls == HopTls::Offered => {
                 known.is_plain_until = Some(Instant::now() + PLAIN_FOR);
                 self.open_with(true, deadline)
             }
@@ -155,9 +162,8 @@ impl Place<'_> {
     }
 
     fn open_with(self, is_plain: bool, deadline: Instant) -> Result<Session, Trouble> {
-        let route = &self.route.route;
-        let (hop, address): (&NextHop, &MapAddress) =
-            (&route.to[self.host], &self.route.addresses[self.host]);
+        let route = self.route;
+        let (hop, address) = &route.to[self.host];
         let protocol = match hop.protocol {
             HopProtocol::Smtp => Protocol::Smtp,
             HopProtocol::Lmtp => Protocol::Lmtp,
@@ -174,7 +180,7 @@ impl Place<'_> {
         };
         let must_verify = route.tls == HopTls::Required;
         let secured = self.tls.map(|settings| Secured { settings, name, must_verify });
-        let settings = Settings { tls, ..Settings::of(protocol, &self.hops.hostname) };
+        let settings = Settings { tls, ..Settings::of(protocol, self.hostname) };
         Session::open(address, &Arc::new(settings), secured, deadline)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::connection::Connection;
 use crate::client::{Client, End, Enhanced, Loss, Phase, Recipient, RecipientResult, Reply, Settings, Step};
 use crate::config::MapAddress;
-use crate::mail::envelope::RecipientParameters;
+use crate::mail::envelope::{Mailbox, RecipientParameters};
 use crate::tls::as_client::{Channel, TlsSettings};
 
 /// Octets that are read at a time.
@@ -20,6 +20,9 @@ const QUESTIONS_MAX: u32 = 50;
 
 /// The same with the answer no: after ten Postfix makes who asks wait (`smtpd_soft_error_limit`).
 const REFUSALS_MAX: u32 = 8;
+
+/// The reply code with which a server closes the connection (RFC 5321 §3.8).
+const CLOSING: u16 = 421;
 
 /// How TLS is spoken in a session.
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +79,10 @@ pub(super) struct Session {
     input: Vec<u8>,
     questions: u32,
     refusals: u32,
-    /// The server takes no transaction more.
+    /// It takes no transaction more, or is over.
     is_spent: bool,
+    /// The domain whose postmaster was taken.
+    vouched: Vec<u8>,
     /// When it was asked last.
     pub(super) asked_at: Instant,
 }
@@ -99,6 +104,7 @@ impl Session {
             questions: 0,
             refusals: 0,
             is_spent: false,
+            vouched: Vec::new(),
             asked_at: Instant::now(),
         };
         match session.go_on(Vec::new(), secured, deadline)? {
@@ -113,42 +119,58 @@ impl Session {
         self.is_spent || self.questions >= QUESTIONS_MAX || self.refusals >= REFUSALS_MAX
     }
 
-    /// Asks about a mailbox.
+    /// Asks about a mailbox. A refusal that might as well be one of all mail of its domain says no only if
+    /// its postmaster is taken, which every domain has (RFC 5321 §4.5.1).
     pub(super) fn ask(&mut self, mailbox: &[u8], deadline: Instant) -> Result<Said, Trouble> {
+        let (said, is_sure) = self.ask_once(mailbox, deadline)?;
+        let domain = Mailbox::of_whole(mailbox).domain;
+        if said != Said::No || is_sure || self.vouched == domain {
+            return Ok(said);
+        }
+        if self.is_used_up() {
+            return Ok(Said::NotNow);
+        }
+        let postmaster = [b"postmaster@", domain].concat();
+        if let (Said::Yes, _) = self.ask_once(&postmaster, deadline)? {
+            self.vouched = domain.to_vec();
+            return Ok(Said::No);
+        }
+        let domain = String::from_utf8_lossy(domain);
+        Ok(Said::Refuses(format!("it refuses a recipient of {domain}, and its postmaster as well")))
+    }
+
+    /// The same with one RCPT; and whether a no is about nobody else.
+    fn ask_once(&mut self, mailbox: &[u8], deadline: Instant) -> Result<(Said, bool), Trouble> {
         self.questions += 1;
         self.asked_at = Instant::now();
         let recipient = Recipient { mailbox, parameters: RecipientParameters::default() };
         let mut output = Vec::new();
-        if let Err(unfit) = self.client.ask([recipient], &mut output) {
-            return Ok(Said::Refuses(format!(
-                "it cannot be asked about all recipients: {}",
-                unfit.enhanced()
-            )));
+        // Its name cannot be said there, so its mail could not go there.
+        if self.client.ask([recipient], &mut output).is_err() {
+            return Ok((Said::NotNow, true));
         }
         let step = self.go_on(output, None, deadline)?;
-        self.is_spent = step == Step::Spent;
+        self.is_spent = !matches!(step, Step::Ready);
         let was_mail_refused = self.client.was_mail_refused();
         let said = match self.client.results().next() {
-            Some(RecipientResult::Welcome) => Some(Said::Yes),
-            Some(RecipientResult::Permanent(reply)) if !was_mail_refused && is_about_recipient(&reply) => {
-                Some(Said::No)
-            }
-            Some(RecipientResult::Permanent(reply)) => {
-                let to = if was_mail_refused { "MAIL FROM:<>" } else { "RCPT" };
-                Some(Said::Refuses(format!("it said {reply} to {to}")))
-            }
-            Some(RecipientResult::Temporary(reply)) if was_mail_refused => {
-                Some(Said::Refuses(format!("it said {reply} to MAIL FROM:<>")))
-            }
+            Some(RecipientResult::Welcome) => Some((Said::Yes, true)),
+            Some(RecipientResult::Permanent(reply)) if !was_mail_refused => Some(judged(&reply)),
             // 421 is the end of the session, and may be about that.
-            Some(RecipientResult::Temporary(_)) if !matches!(step, Step::Over(_)) => Some(Said::NotNow),
+            Some(RecipientResult::Temporary(reply)) if !was_mail_refused && reply.code != CLOSING => {
+                Some((judged_for_now(&reply), true))
+            }
+            Some(RecipientResult::Permanent(reply) | RecipientResult::Temporary(reply))
+                if reply.code != CLOSING =>
+            {
+                Some((Said::Refuses(format!("it said {reply} to MAIL FROM:<>")), true))
+            }
             _ => None,
         };
-        self.refusals += u32::from(!matches!(said, Some(Said::Yes)));
+        self.refusals += u32::from(!matches!(said, Some((Said::Yes, _))));
         match (said, step) {
             (Some(said), _) => Ok(said),
             (None, Step::Over(end)) => Err(self.over(end)),
-            (None, _) => Ok(Said::NotNow),
+            (None, _) => Ok((Said::NotNow, true)),
         }
     }
 
@@ -176,7 +198,10 @@ impl Session {
             self.send(&output, deadline)?;
             output.clear();
             match step {
-                Step::NeedInput(_) => self.receive(deadline)?,
+                Step::NeedInput(phase) => self.receive(deadline).map_err(|trouble| match phase {
+                    Phase::StartTls => Trouble::Tls(trouble.to_string()),
+                    _ => trouble,
+                })?,
                 Step::StartTls => self.secure(secured, deadline)?,
                 // Nothing is sent where it is only asked.
                 Step::SendContent(_) => self.client.handle_lost(Loss::GivenUp),
@@ -202,11 +227,7 @@ impl Session {
                 self.client.handle_secured(is_authenticated);
                 return Ok(());
             }
-            match self.receive(deadline) {
-                Ok(()) => {}
-                Err(Trouble::Silent) => return Err(Trouble::Silent),
-                Err(Trouble::Ended(why) | Trouble::Tls(why)) => return Err(Trouble::Tls(why)),
-            }
+            self.receive(deadline).map_err(|trouble| Trouble::Tls(trouble.to_string()))?;
             if matches!(self.client.phase(), Phase::Ready) {
                 return Err(Trouble::Tls("it closed the connection".to_owned()));
             }
@@ -261,10 +282,7 @@ impl Session {
     fn over(&self, end: End) -> Trouble {
         let by = self.client.end_reply().map_or_else(String::new, |reply| format!(": {reply}"));
         let text = format!("{end}{by}");
-        match end {
-            End::Refused(Phase::StartTls) | End::Lost(Loss::Tls, _) => Trouble::Tls(text),
-            _ => Trouble::Ended(text),
-        }
+        if end.is_of_tls() { Trouble::Tls(text) } else { Trouble::Ended(text) }
     }
 }
 
@@ -272,21 +290,27 @@ fn of_connection(error: io::Error) -> Trouble {
     if error.kind() == io::ErrorKind::TimedOut { Trouble::Silent } else { Trouble::Ended(error.to_string()) }
 }
 
-/// Whether a refusal of RCPT says that there is no such mailbox, and not that we may not send, or that the
-/// server has a fault: a next hop that is set up wrong for an hour is to lose nobody's mail.
-fn is_about_recipient(reply: &Reply<'_>) -> bool {
+/// What a refusal of RCPT says, and whether it is surely about this recipient. What is about us, or a fault
+/// of the server, is no answer: one that is set up wrong for an hour is to lose nobody's mail.
+fn judged(reply: &Reply<'_>) -> (Said, bool) {
+    let parts = reply.enhanced.map(|enhanced| (enhanced.subject, enhanced.detail));
+    match parts {
+        // A mailbox that is not there, has moved, or takes no mail any more (RFC 3463 §3.2, §3.3).
+        Some((1, 1 | 3 | 6) | (2, 1)) => (Said::No, true),
+        // It is full, or its mail is too much for it.
+        Some((2, _)) => (Said::NotNow, true),
+        // Said of mailboxes, and of whole domains as well; 5.4.1 so by servers of Microsoft.
+        Some((1, 0 | 2 | 10) | (4, 1) | (0, _)) => (Said::No, false),
+        None if matches!(reply.code, 550 | 551 | 553) => (Said::No, false),
+        Some(_) | None => (Said::Refuses(format!("it said {reply} to RCPT")), true),
+    }
+}
+
+/// The same of a refusal for now.
+fn judged_for_now(reply: &Reply<'_>) -> Said {
     match reply.enhanced {
-        // The sender's address, which is none.
-        Some(Enhanced { subject: 1, detail: 7 | 8, .. }) => false,
-        // A mailbox that is not there, or takes no mail any more (RFC 3463 §3.2, §3.3); and 5.4.1, by which
-        // servers of Microsoft mean the former.
-        Some(
-            Enhanced { subject: 1, .. }
-            | Enhanced { subject: 2, detail: 1, .. }
-            | Enhanced { subject: 4, detail: 1, .. },
-        ) => true,
-        Some(Enhanced { subject: 0, .. }) | None => matches!(reply.code, 550 | 551 | 553 | 556),
-        Some(_) => false,
+        Some(Enhanced { subject: 1 | 2, .. }) | None => Said::NotNow,
+        Some(_) => Said::Refuses(format!("it said {reply} to RCPT")),
     }
 }
 
@@ -297,25 +321,30 @@ mod tests {
     #[test]
     fn only_what_is_about_the_recipient_says_no() {
         let enhanced = |subject, detail| Some(Enhanced { class: 5, subject, detail });
-        for (code, enhanced, is_no) in [
-            (550, enhanced(1, 1), true),
-            (550, enhanced(1, 6), true),
-            (550, enhanced(2, 1), true),
-            (550, enhanced(4, 1), true),
-            (550, None, true),
-            (551, None, true),
-            (553, None, true),
-            (550, enhanced(0, 0), true),
-            (550, enhanced(7, 1), false),
-            (550, enhanced(1, 8), false),
-            (552, enhanced(2, 2), false),
-            (554, None, false),
-            (554, enhanced(7, 1), false),
-            (503, enhanced(5, 1), false),
-            (530, None, false),
+        let (sure, perhaps) = (Some((Said::No, true)), Some((Said::No, false)));
+        for (code, enhanced, expected) in [
+            (550, enhanced(1, 1), sure.clone()),
+            (550, enhanced(1, 6), sure.clone()),
+            (550, enhanced(2, 1), sure),
+            (552, enhanced(2, 2), Some((Said::NotNow, true))),
+            (550, enhanced(4, 1), perhaps.clone()),
+            (550, enhanced(1, 2), perhaps.clone()),
+            (550, None, perhaps.clone()),
+            (551, None, perhaps.clone()),
+            (553, None, perhaps.clone()),
+            (550, enhanced(0, 0), perhaps),
+            (550, enhanced(7, 1), None),
+            (550, enhanced(1, 8), None),
+            (554, None, None),
+            (554, enhanced(7, 1), None),
+            (503, enhanced(5, 1), None),
         ] {
             let reply = Reply { code, enhanced, text: b"" };
-            assert_eq!(is_about_recipient(&reply), is_no, "{reply}");
+            let found = judged(&reply);
+            match expected {
+                Some(expected) => assert_eq!(found, expected, "{reply}"),
+                None => assert!(matches!(found, (Said::Refuses(_), true)), "{reply}: {found:?}"),
+            }
         }
     }
 }

@@ -52,14 +52,10 @@ impl LogReport {
 
 impl Report for LogReport {
     fn machine_error(&self, what: &str, site: Site<'_>, error: &io::Error) {
-        let path = match site {
-            Site::Path(path) => path,
-            Site::Named(name) => Path::new(name),
-        };
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (log, repeats) = &mut *guard;
         let at = (Instant::now(), SystemTime::now());
-        if let Some(line) = repeats.add(what, path, error, at) {
+        if let Some(line) = repeats.add(what, site, error, at) {
             line.write(log);
             log.flush();
         }
@@ -85,8 +81,14 @@ struct Kind {
 }
 
 impl Kind {
-    fn of(what: &str, path: &Path, error: &io::Error, tells_places: bool) -> Self {
-        let place = (tells_places && is_of_place(error)).then(|| place_of(path));
+    fn of(what: &str, site: Site<'_>, error: &io::Error, tells_places: bool) -> Self {
+        let place = match site {
+            Site::Path(path) if is_of_place(error) => Some(place_of(path)),
+            Site::Path(_) => None,
+            // Another server is another fault.
+            Site::Named(name) => Some(PathBuf::from(name)),
+        };
+        let place = place.filter(|_| tells_places);
         Self { what: what.to_owned(), error: error.kind(), number: error.raw_os_error(), place }
     }
 }
@@ -181,14 +183,18 @@ impl Repeats {
     fn add(
         &mut self,
         what: &str,
-        path: &Path,
+        site: Site<'_>,
         error: &io::Error,
         (now, at): (Instant, SystemTime),
     ) -> Option<Line> {
-        let mut kind = Kind::of(what, path, error, true);
+        let mut kind = Kind::of(what, site, error, true);
         if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&kind) {
-            kind = Kind::of(what, path, error, false);
+            kind = Kind::of(what, site, error, false);
         }
+        let path = match site {
+            Site::Path(path) => path,
+            Site::Named(name) => Path::new(name),
+        };
         let mut is_first = false;
         let count = self.kinds.entry(kind.clone()).or_insert_with(|| {
             is_first = true;
@@ -275,7 +281,12 @@ mod tests {
         for second in 0..150 {
             for message in 0..20 {
                 let path = format!("/store/x.test/user{message}/tmp/{second}.M{message}");
-                lines.extend(repeats.add("write", Path::new(&path), &error(libc::ENOSPC), clock.at(second)));
+                lines.extend(repeats.add(
+                    "write",
+                    Site::Path(Path::new(&path)),
+                    &error(libc::ENOSPC),
+                    clock.at(second),
+                ));
             }
             if second % 10 == 0 {
                 lines.extend(repeats.look(clock.at(second).0));
@@ -290,14 +301,18 @@ mod tests {
         assert_eq!(ended.len(), 1);
         assert_eq!((ended[0].event.name, ended[0].ended), ("error-ended", Some((3000, clock.at(149).1))));
         assert!(repeats.look(clock.at(1000).0).is_empty());
-        assert!(repeats.add("write", Path::new("/store/a"), &error(libc::ENOSPC), clock.at(1001)).is_some());
+        assert!(
+            repeats
+                .add("write", Site::Path(Path::new("/store/a")), &error(libc::ENOSPC), clock.at(1001))
+                .is_some()
+        );
     }
 
     #[test]
     fn errors_of_another_kind_are_told_at_once() {
         let (clock, mut repeats) = (Clock(Instant::now()), Repeats::default());
         let mut is_told = |what: &str, path: &str, number: i32| {
-            repeats.add(what, Path::new(path), &error(number), clock.at(0)).is_some()
+            repeats.add(what, Site::Path(Path::new(path)), &error(number), clock.at(0)).is_some()
         };
         assert!(is_told("write", "/s/a/tmp/1", libc::EIO));
         assert!(!is_told("write", "/s/b/tmp/2", libc::EIO));
@@ -310,15 +325,22 @@ mod tests {
         assert!(is_told("create", "/s/b/tmp/1", libc::EACCES));
         assert!(is_told("create", "/s/b/tmp/1", libc::EPERM));
         assert!(is_told("open", "/", libc::EACCES));
+        let of_servers = ["smtp://10.0.0.1:25", "smtp://10.0.0.2:25", "smtp://10.0.0.1:25"].map(|name| {
+            let said = io::Error::other("it said 554");
+            repeats.add("ask", Site::Named(name), &said, clock.at(0)).is_some()
+        });
+        assert_eq!(of_servers, [true, true, false]);
     }
 
     #[test]
     fn what_came_once_has_no_end_and_the_last_count_is_told_at_a_stop() {
         let (clock, mut repeats) = (Clock(Instant::now()), Repeats::default());
-        assert!(repeats.add("write", Path::new("/s/1"), &error(libc::EIO), clock.at(0)).is_some());
+        assert!(
+            repeats.add("write", Site::Path(Path::new("/s/1")), &error(libc::EIO), clock.at(0)).is_some()
+        );
         assert!(repeats.look(clock.at(100).0).is_empty());
         for _ in 0..3 {
-            repeats.add("write", Path::new("/s/1"), &error(libc::EIO), clock.at(200));
+            repeats.add("write", Site::Path(Path::new("/s/1")), &error(libc::EIO), clock.at(200));
         }
         let lines = repeats.finish();
         assert!(lines.len() == 1 && lines[0].ended == Some((3, clock.at(200).1)), "{lines:?}");
@@ -330,7 +352,7 @@ mod tests {
         let (clock, mut repeats, mut told) = (Clock(Instant::now()), Repeats::default(), 0);
         for number in 0..100_000 {
             let path = format!("/store/{number}/tmp/1");
-            let line = repeats.add("create", Path::new(&path), &error(libc::EACCES), clock.at(0));
+            let line = repeats.add("create", Site::Path(Path::new(&path)), &error(libc::EACCES), clock.at(0));
             told += usize::from(line.is_some());
         }
         assert!(told == KINDS_MAX + 1 && repeats.kinds.len() == told, "{told}");

@@ -10,7 +10,6 @@ use crate::buffer::Pool;
 use crate::config;
 use crate::handoff::channel::Sender as ToWorker;
 use crate::handoff::lookup::Asked;
-use crate::handoff::recipient_map::MapInquiry;
 use crate::log::Log;
 use crate::mail::queue_id::IdKey;
 use crate::metrics::ShardMetrics;
@@ -25,7 +24,7 @@ use crate::shard::lines::Lines;
 use crate::shard::mailboxes::{Lookup, Mailboxes};
 use crate::shard::order::{NewSocket, Service};
 use crate::shard::parts::{Overflow, Parts};
-use crate::shard::recipient_map::RecipientMap;
+use crate::shard::recipient_map::{RecipientMap, ToThreads};
 use crate::shard::{Shard, affinity};
 use crate::sink::space::Space;
 
@@ -40,8 +39,7 @@ pub(super) struct Ends {
     pub(super) to_sink: MakeToSink,
     pub(super) overflow: Overflow,
     pub(super) lookup: Lookup,
-    /// To the threads that ask the map of recipients; none where there is no map.
-    pub(super) to_map: Vec<ToWorker<MapInquiry>>,
+    pub(super) to_map: ToThreads,
     /// To its lookup thread; none where nothing asks the DNS.
     pub(super) to_dns: Option<ToWorker<Asked>>,
 }

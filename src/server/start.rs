@@ -38,7 +38,6 @@ use crate::front::clients::{self as front, Count};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::lookup::Asked;
 use crate::handoff::message::Message;
-use crate::handoff::recipient_map::MapInquiry;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::{ClientValues, Registry};
@@ -51,6 +50,7 @@ use crate::shard::inbox::{Inbox, Letterbox, inbox};
 use crate::shard::mailboxes::Lookup;
 use crate::shard::order::{NewSocket, Order};
 use crate::shard::parts::Overflow;
+use crate::shard::recipient_map::ToThreads;
 use crate::shutdown::Shutdown;
 use crate::sink::space::Space;
 use crate::sink::{self, Opened, Report, Sink, Surroundings, file_limit};
@@ -179,7 +179,8 @@ struct Outside {
 /// Finds out whom to ask, before files are given up.
 fn outside(config: &Config) -> Result<Outside, ServeError> {
     let name_servers = name_servers(config)?;
-    let asked = config.recipient_map.as_ref().map(recipient_map::Asked::new);
+    let asked = |map| recipient_map::Asked::new(map, &config.hostname);
+    let asked = config.recipient_map.as_ref().map(asked);
     Ok(Outside { name_servers, recipients: asked.transpose().map_err(ServeError::new)? })
 }
 
@@ -334,7 +335,7 @@ struct Ways {
     inline: Option<fn() -> Box<dyn Sink>>,
     overflow: Overflow,
     lookup: Lookup,
-    to_map: Vec<ToWorker<MapInquiry>>,
+    to_map: ToThreads,
 }
 
 impl Ways {

@@ -20,7 +20,6 @@ use crate::dns::table::QUESTIONS_OUT_MAX;
 use crate::handoff::channel::{Consumer, Receiver, Sender as ToWorker};
 use crate::handoff::lookup::Asked;
 use crate::handoff::message::Message;
-use crate::handoff::recipient_map::MapInquiry;
 use crate::limits::{
     HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, MAP_INQUIRIES_AWAY_MAX, MAP_THREADS, SPILLS_AWAY_MAX,
 };
@@ -29,6 +28,7 @@ use crate::recipient_map;
 use crate::shard::inbox::Letterbox;
 use crate::shard::mailboxes::Lookup;
 use crate::shard::parts::Overflow;
+use crate::shard::recipient_map::ToThreads;
 use crate::sink::space::Space;
 use crate::sink::spill_file::SpillTo;
 use crate::sink::spiller::Spiller;
@@ -152,8 +152,8 @@ impl Workers {
     pub(super) fn start_map(
         &mut self,
         asked: Option<&recipient_map::Asked>,
-    ) -> Result<Vec<ToWorker<MapInquiry>>, ServeError> {
-        let Some(asked) = asked else { return Ok(Vec::new()) };
+    ) -> Result<ToThreads, ServeError> {
+        let Some(asked) = asked else { return Ok(ToThreads::default()) };
         let start = |number| {
             let (consumer, to_map, inquiries) = channel(MAP_INQUIRIES_AWAY_MAX)?;
             let (asked, report) = (asked.clone(), Arc::clone(&self.report));
@@ -165,7 +165,8 @@ impl Workers {
             })?;
             Ok(to_map)
         };
-        (0..MAP_THREADS).map(start).collect()
+        let senders = (0..MAP_THREADS).map(start).collect::<Result<_, _>>()?;
+        Ok(ToThreads { senders, is_asked_as_it_came: asked.minds_spelling() })
     }
 
     /// Starts the thread that keeps what is known of clients, if it is kept. It ends when what is given here

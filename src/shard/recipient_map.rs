@@ -43,6 +43,15 @@ pub(super) enum Asked {
     Later(MustRing),
 }
 
+/// The ways to the threads that ask; none where nobody is asked.
+#[derive(Debug, Clone, Default)]
+pub struct ToThreads {
+    /// One a thread.
+    pub senders: Vec<Sender<MapInquiry>>,
+    /// Each spelling of a recipient is another one for those who are asked, as for next hops.
+    pub is_asked_as_it_came: bool,
+}
+
 /// A thread that asks.
 struct Thread {
     sender: Sender<MapInquiry>,
@@ -54,6 +63,8 @@ struct Thread {
 #[derive(Default)]
 pub struct RecipientMap {
     shard: u16,
+    /// Next hops are asked: what they say is about this spelling alone.
+    is_asked_as_it_came: bool,
     /// None where there is no map.
     threads: Vec<Thread>,
     /// `len <= MAP_LISTED_MAX`
@@ -70,9 +81,10 @@ const TRY_AGAIN: Mapped = Mapped::Refused(Verdict::TryAgain);
 
 impl RecipientMap {
     /// That of this shard, which asks these threads.
-    pub fn new(shard: u16, to_threads: Vec<Sender<MapInquiry>>) -> Self {
-        let threads = to_threads.into_iter().map(|sender| Thread { sender, away: 0 }).collect();
-        Self { shard, threads, ..Self::default() }
+    pub fn new(shard: u16, to: ToThreads) -> Self {
+        let ToThreads { senders, is_asked_as_it_came } = to;
+        let threads = senders.into_iter().map(|sender| Thread { sender, away: 0 }).collect();
+        Self { shard, is_asked_as_it_came, threads, ..Self::default() }
     }
 
     /// Asks whether the map has a recipient, where the policy of the session says that it is to be asked.
@@ -89,7 +101,7 @@ impl RecipientMap {
         let is_asked = policy.map_keys(recipient, &mut |key| {
             // What was said of a recipient stands by its whole name.
             if std::mem::take(&mut is_first) {
-                known = self.known(key, now);
+                known = self.known(if self.is_asked_as_it_came { recipient.whole } else { key }, now);
             }
         });
         match known {
@@ -136,7 +148,9 @@ impl RecipientMap {
             }
             Found::Unknown => (TRY_AGAIN, is_late.then_some((&mut self.late, MAP_LATE_MAX))),
         };
-        if let Some(((known, count_max), whole)) = remembered.zip(inquiry.keys.into_iter().next()) {
+        let of_map = inquiry.keys.into_iter().next();
+        let whole = if self.is_asked_as_it_came { Some(inquiry.recipient) } else { of_map };
+        if let Some(((known, count_max), whole)) = remembered.zip(whole) {
             if known.len() >= count_max {
                 known.clear();
             }
@@ -181,9 +195,13 @@ mod tests {
         }
     }
 
+    fn to(senders: Vec<Sender<MapInquiry>>) -> ToThreads {
+        ToThreads { senders, is_asked_as_it_came: false }
+    }
+
     fn map() -> (RecipientMap, Receiver<MapInquiry>) {
         let (to_thread, inquiries) = Consumer::new().expect("a bell").channel(MAP_INQUIRIES_AWAY_MAX);
-        (RecipientMap::new(0, vec![to_thread]), inquiries)
+        (RecipientMap::new(0, to(vec![to_thread])), inquiries)
     }
 
     /// What is known at once of a recipient; none when the map was asked.
@@ -228,6 +246,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_next_hop_says_is_about_one_spelling() {
+        let (now, (mut map, inquiries)) = (Instant::now(), map());
+        map.is_asked_as_it_came = true;
+        assert_eq!(ask(&mut map, "ANNA@x.test", now), None);
+        assert_eq!(answer(&mut map, &inquiries, Found::Unlisted, now), UNKNOWN);
+        assert_eq!(ask(&mut map, "ANNA@x.test", now), Some(UNKNOWN));
+        assert_eq!(ask(&mut map, "anna@x.test", now), None, "it may be somebody else");
+    }
+
+    #[test]
     fn a_question_that_had_no_answer_in_time_is_not_asked_again_at_once() {
         let start = Instant::now();
         let (mut map, inquiries) = map();
@@ -247,7 +275,7 @@ mod tests {
     fn a_thread_that_waits_gets_no_more_while_others_are_free() {
         let consumer = || Consumer::new().expect("a bell").channel(MAP_INQUIRIES_AWAY_MAX);
         let (senders, inquiries): (Vec<_>, Vec<_>) = [consumer(), consumer()].into_iter().unzip();
-        let (mut map, now) = (RecipientMap::new(0, senders), Instant::now());
+        let (mut map, now) = (RecipientMap::new(0, to(senders)), Instant::now());
         assert_eq!(ask(&mut map, "a@x.test", now), None);
         let waits = inquiries[0].next().expect("the first one is asked");
         for number in 0..5 {

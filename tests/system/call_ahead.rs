@@ -198,7 +198,7 @@ fn scripted(reply: fn(&str) -> &'static str) -> SocketAddr {
 
 #[test]
 fn whatever_a_server_says_is_no_yes_but_a_yes() {
-    let scripts: [fn(&str) -> &'static str; 6] = [
+    let scripts: [fn(&str) -> &'static str; 9] = [
         |line| if line.starts_with("MAIL") { "550 5.7.1 No empty senders here\r\n" } else { "250 Ok\r\n" },
         |line| if line.starts_with("RCPT") { "354 Go ahead\r\n" } else { "250 Ok\r\n" },
         |line| if line.starts_with("RCPT") { "yes\r\n" } else { "250 Ok\r\n" },
@@ -206,15 +206,125 @@ fn whatever_a_server_says_is_no_yes_but_a_yes() {
         |_| "554 5.7.1 You are listed\r\n",
         // Two replies to one command: the second one is to nothing.
         |line| if line.starts_with("MAIL") { "250 Ok\r\n250 Ok\r\n" } else { "550 5.1.1 No\r\n" },
+        // What is said of everybody says nothing of anybody.
+        |line| if line.starts_with("RCPT") { "550 relay not permitted\r\n" } else { "250 Ok\r\n" },
+        |line| if line.starts_with("RCPT") { "550 5.4.1 Access denied\r\n" } else { "250 Ok\r\n" },
+        |line| if line.starts_with("RCPT") { "450 4.7.25 Who are you?\r\n" } else { "250 Ok\r\n" },
     ];
     for (number, script) in scripts.into_iter().enumerate() {
         let near = near(&route(&smtp(scripted(script))));
         let mut client = begun(&near);
-        for _ in 0..2 {
-            client.send(b"RCPT TO:<anna@x.test>\r\n");
+        for name in ["anna", "anna", "bert", "carl"] {
+            client.send(format!("RCPT TO:<{name}@x.test>\r\n").as_bytes());
             let reply = client.reply();
             assert!(reply.starts_with("451 4.3.0"), "{number}: {reply}");
         }
+    }
+}
+
+#[test]
+fn a_refusal_in_words_is_believed_where_postmaster_is_taken() {
+    let hop = scripted(|line| match line.get(.."RCPT TO:<post".len()) {
+        Some("RCPT TO:<post") => "250 Ok\r\n",
+        _ if line.starts_with("RCPT") => "550 Unknown user\r\n",
+        _ => "250 Ok\r\n",
+    });
+    let near = near(&route(&smtp(hop)));
+    let mut client = begun(&near);
+    for number in 0..20 {
+        rcpt(&mut client, &format!("user{number}@x.test"), "550 5.1.1");
+    }
+}
+
+#[test]
+fn an_answer_with_the_end_of_the_session_is_one_and_the_session_is_over() {
+    let hop =
+        scripted(|line| if line.starts_with("RCPT") { "550 5.1.1 No\r\n421 Bye\r\n" } else { "250 Ok\r\n" });
+    let near = near(&route(&smtp(hop)));
+    let mut client = begun(&near);
+    // More than there are threads.
+    for number in 0..20 {
+        rcpt(&mut client, &format!("user{number}@x.test"), "550 5.1.1");
+    }
+}
+
+#[test]
+fn a_spelling_that_is_nobodys_keeps_nobody_else_out() {
+    let hop = NextHop::start(manner(&["PIPELINING"]));
+    let near = near(&route(&smtp(hop.address())));
+    let mut client = begun(&near);
+    rcpt(&mut client, "BERT@x.test", "550 5.1.1");
+    rcpt(&mut client, "bert@x.test", "250 2.1.5");
+    rcpt(&mut begun(&near), "BERT@x.test", "550 5.1.1");
+}
+
+#[test]
+fn a_next_hop_that_is_slow_is_asked_on() {
+    let recipient = |mailbox: &str| {
+        std::thread::sleep(Duration::from_millis(1300));
+        by_name(mailbox)
+    };
+    let hop = NextHop::start(Manner { recipient, ..manner(&["PIPELINING"]) });
+    let near = near(&route(&smtp(hop.address())));
+    let mut clients: Vec<Client> = (0..20).map(|_| begun(&near)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("RCPT TO:<anna+{number}@x.test>\r\n").as_bytes());
+    }
+    for client in &mut clients {
+        client.reply();
+    }
+    // Four threads have no time for all of them; that says nothing of the next hop.
+    rcpt(&mut begun(&near), "anna@x.test", "250 2.1.5");
+}
+
+#[test]
+fn tls_that_does_not_come_to_be_is_left_out_the_next_time() {
+    let hop = listen(|mut stream| {
+        stream.write_all(b"220 hop.test\r\n")?;
+        let mut lines = BufReader::new(stream.try_clone()?);
+        let mut line = String::new();
+        while lines.read_line(&mut line)? > 0 {
+            match line.get(..4) {
+                Some("EHLO") => stream.write_all(b"250-hop.test\r\n250 STARTTLS\r\n")?,
+                // It begins, and goes no further.
+                Some("STAR") => {
+                    stream.write_all(b"220 Go ahead\r\n")?;
+                    lines.read_line(&mut line)?;
+                    std::thread::sleep(Duration::from_mins(1));
+                }
+                _ => stream.write_all(b"250 Ok\r\n")?,
+            }
+            line.clear();
+        }
+        Ok(())
+    });
+    let near = near(&route(&smtp(hop)));
+    let mut client = begun(&near);
+    let start = Instant::now();
+    loop {
+        client.send(b"RCPT TO:<anna@x.test>\r\n");
+        if client.reply().starts_with("250") {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(40));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn the_log_tells_of_each_next_hop() {
+    let hops = [(); 2]
+        .map(|()| scripted(|line| if line.starts_with("RCPT") { "554 5.7.1 No\r\n" } else { "250 Ok\r\n" }));
+    let near = near(&format!(
+        "[[forward]]\ndomains = [\"x.test\"]\nto = [{}]\n{}",
+        smtp(hops[0]),
+        route(&smtp(hops[1]))
+    ));
+    let mut client = begun(&near);
+    rcpt(&mut client, "anna@x.test", "451 4.3.0");
+    rcpt(&mut client, "anna@other.test", "451 4.3.0");
+    for hop in hops {
+        near.wait_for_log(|line| line.contains("ask about recipients") && line.contains(&hop.to_string()));
     }
 }
 

@@ -145,13 +145,16 @@ fn a_server_that_is_this_one_gets_no_mail() {
         Ok(())
     });
     // A name of this host that the forwarder does not know as its own.
-    world.dns.mx("a.test", 20, "mx2.test");
+    world.dns.mx("a.test", 20, "mx2.test").mx("a.test", 30, "mx3.test");
+    // It is no better, and would bring the mail back.
+    let backup = world.hop(3, taking());
     let near = world.near(&["a.test"], "");
     let forwarder = Forwarder::start(&near);
     deliver(&near, "u@a.test");
     let line = forwarder.wait_for("next-hop-down");
     assert!(line.contains("mx2.test [127.0.0.2]: mail loop: the server has our own name"), "{line}");
     assert!(queue(&near, &["list"]).is_empty(), "the log is the queue");
+    assert!(backup.taken().is_empty());
     forwarder.stop();
 }
 

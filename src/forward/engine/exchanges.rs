@@ -8,6 +8,7 @@ use super::Engine;
 use super::connection::{Failed, Use};
 use super::hand::Down;
 use super::servers::Next;
+use crate::client::End;
 use crate::config::forward::HopPlace;
 use crate::forward::keep::Why;
 use crate::forward::schedule::Ended;
@@ -58,7 +59,14 @@ impl<R: Ring> Engine<R> {
     pub(super) fn leave_exchanger(&mut self, slot: usize) -> bool {
         let Some(one) = &mut self.connections[slot] else { return false };
         let Some(failed) = &one.exchanger else { return false };
-        self.servers.note_failed(failed.address, self.now);
+        if one.end == Some(End::OurName) {
+            // As those that the MX records name by our own name: nobody who is no better is asked (RFC 5321
+            // §5.1), or the mail would go round.
+            let limit = failed.preference;
+            one.others.retain(|other| other.preference < limit);
+        } else {
+            self.servers.note_failed(failed.address, self.now);
+        }
         // The others come first with the next connection.
         if self.now.saturating_duration_since(one.opened_at) >= TRIED_FOR_MAX {
             return false;

@@ -201,12 +201,12 @@ impl<R: Ring> Engine<R> {
         if pending.kind == Kind::Settle {
             self.is_unnoted = match &result {
                 Ok(_) => false,
-                // It is not asked for again: nothing may stay unnoted for it alone.
-                Err(keep::Refused::Unknown | keep::Refused::Damaged(_)) => {
+                // It is not asked for again, or only in a while: nothing may stay unnoted for it alone.
+                Err(keep::Refused::Unknown | keep::Refused::Damaged(_) | keep::Refused::Unread(..)) => {
                     let settles = |pending: &Pending| pending.kind == Kind::Settle;
                     self.is_unnoted && (!self.again.is_empty() || self.pending.values().any(settles))
                 }
-                Err(keep::Refused::Disk(..) | keep::Refused::Unread(..)) => self.is_unnoted,
+                Err(keep::Refused::Disk(..)) => self.is_unnoted,
             };
         }
         match (pending.kind, result) {

@@ -285,6 +285,10 @@ impl<R: Ring> Engine<R> {
                 Delivery { place: schedule::Place::Later(deferred.cursor), destination: one.destination };
             // Two waits of a message for one destination are one delivery.
             let is_known = self.schedule.delivery(name, self.now).is_some();
+            if is_known && one.is_held {
+                // One alone cannot be held.
+                self.schedule.hold_one(name);
+            }
             if !is_known && !self.schedule.restore(deferred, self.now) {
                 self.report.note(&format!("later/{}: there is no room for it in the schedule", one.cursor));
             }

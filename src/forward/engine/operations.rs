@@ -30,6 +30,8 @@ const GONE: &str = "nobody waits for it there any more";
 const UNROUTED: &str =
     "nobody tries it: give its domain a [[forward]], or notices their dsn_via, and start the forwarder again";
 
+const UNSCHEDULED: &str = "nobody tries it just now: ask again, or start the forwarder again if it stays so";
+
 /// A message of a command.
 struct Picked {
     place: Place,
@@ -265,7 +267,7 @@ impl<R: Ring> Engine<R> {
                 undo.retain(|one| destinations.contains(&one.destination));
                 return Ok((Change::Remove { place, recipients: meant }, destinations, undo));
             }
-            (What::Retry, _) => return Err(UNROUTED.to_owned()),
+            (What::Retry, _) => return Err(why_untried(&destinations)),
             (What::Hold | What::Release | What::Revive, Place::Later(at)) => at,
             (What::Hold | What::Release | What::Revive, _) => {
                 return Err("it was given up: nothing holds it".to_owned());
@@ -275,7 +277,7 @@ impl<R: Ring> Engine<R> {
         let is_of = |part: &&Part<'_>| destinations.iter().any(|id| has(id, part));
         let recipients = of_parts(&mut parts.iter().filter(is_of));
         if undo.is_empty() {
-            return Err(UNROUTED.to_owned());
+            return Err(why_untried(&destinations));
         }
         if what == What::Hold {
             undo.retain(|one| !one.is_held);
@@ -510,6 +512,11 @@ impl<R: Ring> Engine<R> {
         let names: Vec<String> = ids.map(|id| format!("{:?}", self.routes.name(id))).collect();
         format!("{name:?} is no destination; there are {}", names.join(", "))
     }
+}
+
+/// Why the schedule has nothing of a message that waits for these.
+fn why_untried(destinations: &[DestinationId]) -> String {
+    if destinations.is_empty() { UNROUTED.to_owned() } else { UNSCHEDULED.to_owned() }
 }
 
 fn name_of(deferred: &Deferred) -> Delivery {

@@ -86,7 +86,11 @@ mod tests {
     fn who_failed_comes_last_for_a_while() {
         let (mut servers, now) = (Servers::default(), Instant::now());
         let all = |numbers: &[u32]| -> Vec<Exchanger> {
-            let one = |number: &u32| Exchanger { name: "mx.test".into(), address: address(*number) };
+            let one = |number: &u32| Exchanger {
+                name: "mx.test".into(),
+                address: address(*number),
+                preference: 10,
+            };
             numbers.iter().map(one).collect()
         };
         servers.note_failed(address(1), now);

@@ -275,7 +275,7 @@ impl<R: Ring> Engine<R> {
             Use::Opening => {
                 let place = (one.destination, one.host);
                 let is_must = self.routes.all()[usize::from(one.destination.0)].tls == HopTls::Required;
-                if is_of_tls(end) && !is_must {
+                if end.is_of_tls() && !is_must {
                     if one.exchanger.is_some() {
                         return self.try_in_plaintext(slot);
                     }
@@ -305,16 +305,6 @@ impl<R: Ring> Engine<R> {
             }
             Use::Resolving(_) | Use::Connecting | Use::Gone => {}
         }
-    }
-}
-
-/// Whether TLS is why a session ended.
-fn is_of_tls(end: End) -> bool {
-    match end {
-        End::Refused(phase) | End::Lost(_, phase) | End::Closing(phase) | End::Violation(_, phase) => {
-            matches!(phase, Phase::StartTls | Phase::Handshake)
-        }
-        End::Quit | End::TlsNotOffered | End::OurName => false,
     }
 }
 
