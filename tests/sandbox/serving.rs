@@ -10,6 +10,7 @@ use ringmx::tls::self_signed;
 use rustix::process::{Signal, geteuid};
 use support::client::Client;
 use support::map_server::MapServer;
+use support::next_hop::{Manner, NextHop, accept};
 use support::secure;
 use support::server::Server;
 
@@ -165,6 +166,44 @@ fn a_map_of_recipients_is_asked_from_inside() {
             run_as(NOBODY)
         );
         let server = start(&config, &[], |_| {}).unwrap_or_else(|why| panic!("{place}: {why}"));
+        server.wait_for_log(|line| line.contains(" sandbox ") && line.contains("seccomp=true"));
+        let mut client = Client::greeted(server.address());
+        client.command("MAIL FROM:<>", "250");
+        client.command("RCPT TO:<b@example.org>", "250 2.1.5");
+        client.command("RCPT TO:<c@example.org>", "550 5.1.1");
+        let log = server.log();
+        assert!(log.iter().all(|line| !line.contains("not permitted")), "{}", log.join("\n"));
+    }
+}
+
+/// The same with next hops: one at a socket that is a file, and one at a port, under TLS.
+#[test]
+fn next_hops_are_asked_from_inside() {
+    if !is_root() {
+        return;
+    }
+    let far = Server::start_with_files(
+        "hostname = \"far.test\"\ndomains = [\"example.org\"]\nrecipients = \"recipients.txt\"\n[[listener]]\n\
+         address = \"127.0.0.1:0\"\n[[sink]]\nkind = \"discard\"\n[tls]\nself_signed = true\n",
+        &[("recipients.txt", "b@example.org\n")],
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("open to all");
+    let socket = folder.path().join("hop.sock");
+    let recipient = |mailbox: &str| match mailbox {
+        "b@example.org" => accept(mailbox),
+        _ => "550 5.1.1 Nobody".to_owned(),
+    };
+    let _hop = NextHop::at(&socket, Manner { is_lmtp: true, keywords: vec![], recipient, end: accept });
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("open to all");
+    for hop in [format!("lmtp://unix:{}", socket.display()), format!("smtp://{}", far.address())] {
+        let config = format!(
+            "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\nrecipients = \"ask\"\n\
+             [[listener]]\naddress = \"127.0.0.1:0\"\n[shards]\ncpus = [0]\n\
+             [[sink]]\nkind = \"spool\"\npath = \"spool\"\n[[forward]]\nto = [\"{hop}\"]\n{}",
+            run_as(NOBODY)
+        );
+        let server = start(&config, &[], |_| {}).unwrap_or_else(|why| panic!("{hop}: {why}"));
         server.wait_for_log(|line| line.contains(" sandbox ") && line.contains("seccomp=true"));
         let mut client = Client::greeted(server.address());
         client.command("MAIL FROM:<>", "250");
