@@ -207,9 +207,9 @@ fn route(mut section: Section<'_>) -> Vec<Route> {
     }
     let to = section.texts(
         "to",
-        "next hops such as \"lmtp://unix:/run/dovecot/lmtp\" or \"smtp://10.0.0.5:25\"; or \"mx\" alone",
+        "next hops such as \"lmtp://unix:/run/dovecot/lmtp\", \"smtp://10.0.0.5:25\" or \"maildir:/var/mail/{domain}/{local}\"; or \"mx\" alone",
         Fallback::Required { example: "[\"lmtp://unix:/run/dovecot/lmtp\"]" },
-        "Servers that take the mail. A name is resolved by the system; port 25 for smtp and 24 for lmtp where none is given. With \"mx\" the servers that the DNS names for each of `domains`.",
+        "Servers that take the mail. A name is resolved by the system; port 25 for smtp and 24 for lmtp where none is given. With \"mx\" the servers that the DNS names for each of `domains`. Maildirs are written by the forwarder itself.",
         |text| to(text, base_dir),
     );
     let to: Vec<To> = to.unwrap_or_default().into_iter().map(|(_, hop)| hop).collect();

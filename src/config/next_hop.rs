@@ -39,6 +39,8 @@ pub enum HopPlace {
     Unix(PathBuf),
     /// An address, or a name that the system resolves, in lower case; and a port.
     Host(String, u16),
+    /// None, but maildirs that are written here: a path, which may hold `{domain}` and `{local}`.
+    Maildir(PathBuf),
     /// The servers that the MX records of this domain name, in lower case as A-labels; and their port.
     Mx(String, u16),
 }
@@ -59,6 +61,7 @@ impl fmt::Display for NextHop {
         match &self.place {
             HopPlace::Mx(domain, PORT_SMTP) => write!(f, "mx:{domain}"),
             HopPlace::Mx(domain, port) => write!(f, "mx:{domain}:{port}"),
+            HopPlace::Maildir(path) => write!(f, "maildir:{}", path.display()),
             HopPlace::Unix(path) => write!(f, "{scheme}://unix:{}", path.display()),
             HopPlace::Host(host, port) if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}"),
             HopPlace::Host(host, port) => write!(f, "{scheme}://{host}:{port}"),
@@ -66,8 +69,12 @@ impl fmt::Display for NextHop {
     }
 }
 
-/// A next hop, `mx`, or `mx:PORT`.
+/// A next hop, `maildir:PATH`, `mx`, or `mx:PORT`.
 pub(super) fn to(text: &str, base_dir: &Path) -> Result<To, String> {
+    if let Some(path) = text.strip_prefix("maildir:") {
+        // Delivered is what it has: as a server of LMTP says it.
+        return maildir(path, base_dir).map(|place| To::Hop(NextHop { protocol: HopProtocol::Lmtp, place }));
+    }
     let port = match text.strip_prefix("mx") {
         Some("") => PORT_SMTP,
         Some(rest) if rest.starts_with(':') => port_number(&rest[1..])
@@ -93,6 +100,20 @@ pub(super) fn next_hop(text: &str, base_dir: &Path) -> Result<NextHop, String> {
         }
     };
     Ok(NextHop { protocol, place })
+}
+
+/// A path whose last parts may hold `{domain}` and `{local}`.
+fn maildir(path: &str, base_dir: &Path) -> Result<HopPlace, String> {
+    if path.is_empty() || path.contains(char::is_control) {
+        return Err(format!(
+            "{path:?} is no path of a maildir; write \"maildir:/var/mail/all\", or \"maildir:/var/mail/{{domain}}/{{local}}\""
+        ));
+    }
+    if let Some(at) = path.find(['{', '}']) {
+        let template = path[..at].rfind('/').map_or(path, |slash| &path[slash + 1..]);
+        names::template(template)?;
+    }
+    Ok(HopPlace::Maildir(base_dir.join(path)))
 }
 
 fn unix(path: &str, base_dir: &Path) -> Result<PathBuf, String> {
@@ -140,6 +161,23 @@ mod tests {
 
     fn hop(text: &str) -> Result<String, String> {
         next_hop(text, Path::new("/etc/ringmx")).map(|hop| hop.to_string())
+    }
+
+    #[test]
+    fn maildirs_are_read() {
+        let path = |text: &str| match to(text, Path::new("/etc/ringmx")) {
+            Ok(To::Hop(NextHop { place: HopPlace::Maildir(path), .. })) => path.display().to_string(),
+            Ok(_) => panic!("{text} is a maildir"),
+            Err(why) => why,
+        };
+        assert_eq!(path("maildir:/var/mail/all"), "/var/mail/all");
+        assert_eq!(path("maildir:mail/{domain}/{local}"), "/etc/ringmx/mail/{domain}/{local}");
+        assert!(path("maildir:").contains("is no path of a maildir"));
+        for wrong in
+            ["maildir:/var/mail/{user}", "maildir:/var/{domain}/../{local}", "maildir:/var/mail/local}"]
+        {
+            assert!(!path(wrong).starts_with('/'), "{wrong}: {}", path(wrong));
+        }
     }
 
     #[test]

@@ -95,6 +95,9 @@ fn address(hop: &NextHop) -> Result<MapAddress, String> {
                  name a file of recipients here"
             )),
         },
+        HopPlace::Maildir(_) => Err(format!(
+            "{hop} cannot be asked: every recipient has a maildir there; name a file of recipients here"
+        )),
         HopPlace::Mx(..) => Err(format!(
             "{hop} cannot be asked: servers that are found by MX may take every recipient, or refuse who asks; name a file of \
              recipients here"

@@ -40,6 +40,8 @@ mod sought;
 #[cfg(feature = "server")]
 mod start;
 #[cfg(feature = "server")]
+mod stores;
+#[cfg(feature = "server")]
 mod watched;
 
 /// Where the forwarder is asked, below the spool.

@@ -13,6 +13,7 @@ use super::reading::{self, Ahead};
 use super::routes::Routes;
 use super::schedule::DestinationId;
 use super::searches::{self, Searches};
+use super::stores::Stores;
 use super::watched::Watched;
 use super::{Desk, desk, names, office};
 use crate::buffer::Pool;
@@ -235,6 +236,7 @@ fn run(
     };
     threads.start("ringmx-office".to_owned(), keep).map_err(of_machine)?;
     let left = opened.recv().map_err(|error| failed("the forwarder cannot start", error))??;
+    let stores = Stores::start(config, &engine_consumer, &mut threads, report).map_err(ForwardError)?;
     surroundings.begins(&metrics, Desk::new(to_asked)).map_err(ForwardError)?;
     let pool = Pool::new(BUFFERS, BUFFER_BYTES, 0).map_err(of_machine)?;
     let ring = KernelRing::for_client(RING_ENTRIES, Arc::clone(pool.arena()));
@@ -248,6 +250,7 @@ fn run(
         questions,
         addresses,
         asked,
+        stores,
     };
     let authorities = needs_authorities(&config.forward).then(|| Path::new(AUTHORITIES));
     let settings = (config.hostname.as_str(), &config.forward, routes);

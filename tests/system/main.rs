@@ -17,6 +17,7 @@ mod forward_admin;
 mod forward_disk;
 mod forward_dovecot;
 mod forward_hops;
+mod forward_maildir;
 mod forward_mx;
 mod forward_notices;
 mod forward_operations;

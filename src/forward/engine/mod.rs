@@ -27,6 +27,7 @@ mod counted;
 mod exchanges;
 mod hand;
 mod letters;
+mod maildirs;
 mod moves;
 mod notices;
 mod notify;
@@ -60,6 +61,7 @@ use super::schedule::{
     RELEASED_SECONDS_LEAST, Schedule,
 };
 use super::sought;
+use super::stores::Stores;
 use crate::buffer::Pool;
 use crate::client;
 use crate::config::forward::{Balance, Forward, HopPlace, HopProtocol, HopTls, NextHop};
@@ -104,6 +106,7 @@ pub(super) struct Ends {
     pub(super) questions: Sender<sought::Asked>,
     pub(super) addresses: Receiver<sought::Answered>,
     pub(super) asked: Receiver<Asked>,
+    pub(super) stores: Stores,
 }
 
 /// See the file's head.
@@ -147,6 +150,8 @@ pub(super) struct Engine<R> {
     /// What operators asked for, and messages that were moved.
     operations: Operations,
     moves: Moves,
+    /// Connections whose message is being written into a maildir, by the number of its receipt.
+    storing: HashMap<u64, usize>,
     next_number: u64,
     /// The disk did not note what became of a message, and has noted nothing since.
     is_unnoted: bool,
@@ -239,6 +244,7 @@ impl<R: Ring> Engine<R> {
             unread: VecDeque::new(),
             operations: Operations::default(),
             moves: Moves::default(),
+            storing: HashMap::new(),
             next_number: 0,
             is_unnoted: false,
             paused_until: None,
@@ -312,6 +318,7 @@ impl<R: Ring> Engine<R> {
             }
             self.take_answers();
             self.take_addresses();
+            self.take_receipts();
             self.take_operations();
             if !self.is_ending && !self.is_paused() {
                 self.read_on();

@@ -51,6 +51,7 @@ impl<R: Ring> Engine<R> {
         let slot = self.enter(id, (destination, host), is_plain);
         let place = self.routes.all()[usize::from(destination.0)].to[host].place.clone();
         match place {
+            HopPlace::Maildir(_) => self.open_maildir(slot),
             HopPlace::Unix(path) => self.connect_unix(slot, &path),
             HopPlace::Host(name, port) => {
                 if let Ok(address) = name.parse::<IpAddr>() {
@@ -290,13 +291,17 @@ impl<R: Ring> Engine<R> {
             queued,
             connect,
         });
-        if one.no_mail.is_some() { self.refuse_mail(slot) } else { self.advance(slot) }
+        match (one.is_maildir, one.no_mail.is_some()) {
+            (true, _) => self.store(slot),
+            (false, true) => self.refuse_mail(slot),
+            (false, false) => self.advance(slot),
+        }
     }
 
     fn close(&mut self, id: ConnectionId) {
         let Some(&slot) = self.by_id.get(&id) else { return };
         let Some(one) = &mut self.connections[slot] else { return };
-        if one.end.is_some() || one.no_mail.is_some() {
+        if one.end.is_some() || one.no_mail.is_some() || one.is_maildir {
             self.forget(slot);
             self.schedule.closed(id);
             return;

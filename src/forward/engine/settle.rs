@@ -126,7 +126,7 @@ impl<R: Ring> Engine<R> {
     }
 
     /// Tells the journal.
-    fn settle(&mut self, mut current: Current, fate: Fate, tried: Option<&Tried>) {
+    pub(super) fn settle(&mut self, mut current: Current, fate: Fate, tried: Option<&Tried>) {
         let place = current.message.place;
         let delivery = current.delivery;
         let sent: Recipients = current.sent.iter().copied().collect();
