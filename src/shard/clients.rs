@@ -198,6 +198,26 @@ mod tests {
     }
 
     #[test]
+    fn a_client_whose_first_connections_come_to_two_shards_at_once_is_one_client() {
+        let (clients, now) = clients(2, None);
+        let both = std::sync::Barrier::new(2);
+        for number in 0..5000 {
+            let address = format!("2001:db8:{:x}:{:x}::1", number / 256, number % 256);
+            let enter_with_the_other = || {
+                both.wait();
+                enter(&clients, &address, now).expect("it may have two")
+            };
+            let seats = std::thread::scope(|scope| {
+                let one = scope.spawn(enter_with_the_other);
+                let two = enter_with_the_other();
+                (one.join().expect("it enters"), two)
+            });
+            assert!(seats.0.is_some() && seats.1.is_some(), "both are counted");
+            assert!(enter(&clients, &address, now).is_err(), "a third one, in round {number}");
+        }
+    }
+
+    #[test]
     fn a_client_has_so_many_connections_and_gets_them_back() {
         let (clients, now) = clients(2, None);
         let first = enter(&clients, "192.0.2.1", now).expect("one");

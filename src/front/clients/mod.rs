@@ -20,6 +20,10 @@ use super::prefix::{self, SHARES, TIERS};
 use super::rate::Rate;
 use siphasher::sip::SipHasher13;
 
+/// While another shard takes a place, so often is looked again: it needs some nanoseconds, or a turn of the
+/// scheduler.
+const LOOKS_MAX: u32 = 10_000;
+
 /// Places of a bucket.
 const WAYS: usize = 4;
 
@@ -256,8 +260,11 @@ impl Clients {
         let key = SlotKey::new(hash);
         let number = self.bucket_of(hash);
         let Some(Bucket(slots)) = self.buckets.get(number) else { return Ok(None) };
+        let mut looks = 0;
         // Another shard may take the place that was found; a few tries are enough, or the table fails open.
-        for _ in 0..WAYS {
+        let mut tries = 0;
+        while tries < WAYS {
+            tries += 1;
             let mine = slots.iter().position(|slot| slot.key() == Some(key));
             let way = if let Some(way) = mine {
                 match slots[way].open(key, open_max, now) {
@@ -268,7 +275,16 @@ impl Clients {
             } else {
                 let worths = slots.iter().enumerate().filter_map(|(way, slot)| Some((slot.worth(now)?, way)));
                 let Some((_, way)) = worths.min() else { return Ok(None) };
-                if !slots[way].replace(key, now) {
+                // The first connections of a client may come to several shards at once. A place that another
+                // one had taken before the worths were looked at is this client's perhaps, or will be; where
+                // it was taken after that, it is the same that was found here.
+                if slots.iter().any(Slot::is_claimed) && looks < LOOKS_MAX {
+                    looks += 1;
+                    tries -= 1;
+                    std::hint::spin_loop();
+                    continue;
+                }
+                if slots.iter().any(|slot| slot.key() == Some(key)) || !slots[way].replace(key, now) {
                     continue;
                 }
                 way

@@ -269,6 +269,11 @@ impl Slot {
         debug_assert!((1..=OPEN_MAX).contains(&open_of(before)), "left twice");
     }
 
+    /// Whether another shard is just giving the place to a key.
+    pub(super) fn is_claimed(&self) -> bool {
+        open_of(self.presence.load(Ordering::Acquire)) == CLAIMED
+    }
+
     /// How much it would be missed: none where a connection is open. The least of a bucket is replaced.
     pub(super) fn worth(&self, now: Moment) -> Option<(bool, u16)> {
         let presence = self.presence.load(Ordering::Relaxed);
