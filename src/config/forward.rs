@@ -1,5 +1,6 @@
 //! `[[forward]]` and `[forward_queue]`: where mail goes on to from the spool (`ringmx forward`).
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::document::Fallback;
@@ -11,7 +12,7 @@ use super::sink::{Sink, SinkKind};
 use crate::auth::rules::{AuthRules, DmarcUse, SpfUse};
 use crate::mail::domain::DomainPattern;
 
-pub use super::next_hop::{HopPlace, HopProtocol, NextHop};
+pub use super::next_hop::{HopPlace, HopProtocol, NextHop, maildir_parts};
 
 /// Connections to a next hop that are no harm to any server.
 const CONNECTIONS_DEFAULT: usize = 20;
@@ -158,6 +159,19 @@ pub(super) fn read(
     let queue = queue(root, authenticates, is_given.then_some(sink));
     if !is_given {
         return Forward { routes: Vec::new(), queue };
+    }
+    let mut maildirs: Vec<&Path> = Vec::new();
+    for hop in routes.iter().flat_map(|route| &route.to) {
+        let HopPlace::Maildir(path) = &hop.place else { continue };
+        let shares = |other: &&&Path| **other != path && maildir_parts(other).0 == maildir_parts(path).0;
+        if let Some(other) = maildirs.iter().find(shares) {
+            let text = format!(
+                "{hop} and maildir:{} are in one directory, which one of them has for itself: write the same for both, or give each a directory",
+                other.display()
+            );
+            root.problem("forward", text);
+        }
+        maildirs.push(path);
     }
     if !matches!(sink.kind, SinkKind::Spool(_)) {
         let word = sink.kind.word();

@@ -1,7 +1,7 @@
 //! What stands in `to` of `[[forward]]`: the servers that mail goes to.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::names;
 
@@ -43,6 +43,15 @@ pub enum HopPlace {
     Maildir(PathBuf),
     /// The servers that the MX records of this domain name, in lower case as A-labels; and their port.
     Mx(String, u16),
+}
+
+/// The directory of a maildir or of maildirs, and what is below it for each recipient: empty where all have
+/// the same.
+pub fn maildir_parts(path: &Path) -> (PathBuf, PathBuf) {
+    let has_field = |component: &Component<'_>| component.as_os_str().to_string_lossy().contains('{');
+    let root = path.components().take_while(|component| !has_field(component)).collect();
+    let template = path.components().skip_while(|component| !has_field(component)).collect();
+    (root, template)
 }
 
 /// What stands in `to`.
@@ -161,6 +170,17 @@ mod tests {
 
     fn hop(text: &str) -> Result<String, String> {
         next_hop(text, Path::new("/etc/ringmx")).map(|hop| hop.to_string())
+    }
+
+    #[test]
+    fn a_path_with_fields_is_a_root_and_a_template() {
+        for (path, root, template) in [
+            ("/var/mail/all", "/var/mail/all", ""),
+            ("/var/mail/{domain}/{local}", "/var/mail", "{domain}/{local}"),
+            ("/var/mail/{domain}/of/{local}", "/var/mail", "{domain}/of/{local}"),
+        ] {
+            assert_eq!(maildir_parts(Path::new(path)), (root.into(), template.into()));
+        }
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //! A message is there when the sink says so, which is what a 250 means elsewhere.
 
 use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::buffer::{MailData, Pool};
-use crate::config::forward::HopPlace;
+use crate::config::forward::{HopPlace, maildir_parts};
 use crate::config::{self, Config, LineEndings, Quarantine, SinkKind};
 use crate::handoff::channel::{Consumer, Receiver, Sender};
 use crate::handoff::message::{LogFacts, Message, Origin, Receipt};
@@ -139,9 +139,7 @@ fn start(
 
 /// The sink of a maildir, or of those of recipients where the path has `{domain}` or `{local}` in it.
 fn sink_at(path: &Path) -> config::Sink {
-    let has_field = |component: &Component<'_>| component.as_os_str().to_string_lossy().contains('{');
-    let root: PathBuf = path.components().take_while(|component| !has_field(component)).collect();
-    let template: PathBuf = path.components().skip_while(|component| !has_field(component)).collect();
+    let (root, template) = maildir_parts(path);
     config::Sink {
         kind: SinkKind::Maildir(config::Maildir {
             path: root,
@@ -163,18 +161,6 @@ fn sink_at(path: &Path) -> config::Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_with_fields_is_a_root_and_a_template() {
-        for (path, root, template) in [
-            ("/var/mail/all", "/var/mail/all", ""),
-            ("/var/mail/{domain}/{local}", "/var/mail", "{domain}/{local}"),
-            ("/var/mail/{domain}/of/{local}", "/var/mail", "{domain}/of/{local}"),
-        ] {
-            let SinkKind::Maildir(maildir) = sink_at(Path::new(path)).kind else { panic!("a maildir") };
-            assert_eq!((maildir.path, maildir.template.as_str()), (root.into(), template));
-        }
-    }
 
     #[test]
     fn an_envelope_has_those_who_are_meant_and_what_the_content_needs() {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::client::Client;
-use support::server::{Server, without_trace};
+use support::server::{Server, program, without_trace};
 
 use crate::forward::{Forwarder, MESSAGE, PATIENCE, free_address, near, queue, stored};
 
@@ -134,4 +135,16 @@ fn a_forwarder_that_is_killed_loses_nothing_of_its_maildir() {
     // What was on its way, or not noted.
     assert!(twice <= 6 * 60 / 2, "{twice}");
     forwarder.stop();
+}
+
+#[test]
+fn two_ways_to_write_one_directory_are_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mx.toml");
+    let config = "hostname = \"mx.test\"\ndomains = [\"x.test\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"spool\"\n\
+                  path = \"spool\"\n[[forward]]\nto = [\"maildir:a/{local}\", \"maildir:a/{domain}\"]\n";
+    fs::write(&file, config).expect("written");
+    let output = Command::new(program()).arg("check").arg(&file).output().expect("it runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("are in one directory"), "{told}");
 }
