@@ -114,8 +114,9 @@ pub(super) fn mailbox_by(
     domain: impl FnOnce(&str) -> Result<String, String>,
 ) -> Result<(String, String), String> {
     // The path that names it on the wire has two angle brackets more (RFC 5321 §4.5.3.1.3).
+    let too_long = || format!("{text:?} is not an address: it is over {} octets", PATH_BYTES_MAX - 2);
     if text.len() + 2 > PATH_BYTES_MAX {
-        return Err(format!("{text:?} is not an address: it is over {} octets", PATH_BYTES_MAX - 2));
+        return Err(too_long());
     }
     let Some((local, domain_text)) = text.rsplit_once('@') else {
         return Err(format!("{text:?} is not an address: it has no `@domain`"));
@@ -124,7 +125,11 @@ pub(super) fn mailbox_by(
         return Err(format!("{text:?} is not an address: it holds {}", invisible::fault(odd)));
     }
     let local = local_part(local).map_err(|why| format!("{text:?} is not an address: {why}"))?;
-    Ok((local, domain(domain_text)?))
+    let domain = domain(domain_text)?;
+    if local.len() + "<@>".len() + domain.len() > PATH_BYTES_MAX {
+        return Err(format!("{} with its domain as A-labels", too_long()));
+    }
+    Ok((local, domain))
 }
 
 /// Atext and dots as they are, also those that RFC 5321 §4.1.2 puts between atoms only; or a quoted string.

@@ -2,8 +2,11 @@
 //! Each is read, or what is wrong with it is told; nothing good is lost because of something bad. A failure
 //! prints its seed.
 
+use std::path::Path;
+
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
+use ringmx::config::{Problem, recipients};
 use ringmx::sink::spool::cursor::Cursor;
 use ringmx::sink::spool::follow::Follower;
 use ringmx::sink::spool::format::SegmentHeader;
@@ -155,6 +158,27 @@ proptest! {
     fn all_that_reads_a_spool_says_the_same(flags in 0..8_u8, operations in prop::collection::vec(operation(), 0..24)) {
         spool_octets::check(&[&[flags][..], &operations.concat()].concat());
     }
+}
+
+/// Without its quotes each is a comment, a pattern, or longer than a path.
+#[test]
+fn a_mailbox_in_quotes_is_what_it_says() {
+    let long = |letters: usize| format!("{}@{}test", "a".repeat(letters), "\u{fc}.".repeat(30));
+    for text in [
+        "\"#\"@x.test",
+        "\"#a\"@x.test",
+        "\"$a\"@b\u{fc}cher.test",
+        "\"*\"@x.test",
+        "\"a%\"@x.test",
+        "\"-\"@x.test",
+        &long(9),
+    ] {
+        assert!(recipients::parse(Path::new("recipients.txt"), text.as_bytes()).is_ok(), "{text}");
+        check_recipients(text.as_bytes());
+    }
+    let problems = recipients::parse(Path::new("recipients.txt"), long(10).as_bytes()).expect_err("too long");
+    let [Problem(finding)] = &problems[..] else { panic!("{problems:?}") };
+    assert!(finding.text.ends_with("is over 254 octets with its domain as A-labels"), "{finding:?}");
 }
 
 #[test]
