@@ -270,14 +270,23 @@ impl Clients {
                 match slots[way].open(key, open_max, now) {
                     Open::Opened => way,
                     Open::TooMany => return Err(TooMany),
-                    Open::Moved => continue,
+                    Open::Moved => {
+                        // It is being given to this client just now.
+                        if slots[way].is_claimed() && looks < LOOKS_MAX {
+                            looks += 1;
+                            tries -= 1;
+                            std::hint::spin_loop();
+                        }
+                        continue;
+                    }
                 }
             } else {
                 let worths = slots.iter().enumerate().filter_map(|(way, slot)| Some((slot.worth(now)?, way)));
                 let Some((_, way)) = worths.min() else { return Ok(None) };
                 // The first connections of a client may come to several shards at once. A place that another
                 // one had taken before the worths were looked at is this client's perhaps, or will be; where
-                // it was taken after that, it is the same that was found here.
+                // it was taken after that, it is the same that was found here, unless a third one has left
+                // a place in between. Then the client has two, and as many connections again.
                 if slots.iter().any(Slot::is_claimed) && looks < LOOKS_MAX {
                     looks += 1;
                     tries -= 1;
