@@ -139,8 +139,8 @@ impl Place<'_> {
                         return Ok(said);
                     }
                     // A server ends a session that was at rest for long.
-                    Err(Trouble::Ended(_)) => {}
-                    Err(trouble) => return Err(trouble),
+                    Err(Trouble::Ended(_) | Trouble::Tls(_)) => {}
+                    Err(Trouble::Silent) => return Err(Trouble::Silent),
                 }
             }
         }

@@ -127,16 +127,21 @@ impl Session {
         if said != Said::No || is_sure || self.vouched == domain {
             return Ok(said);
         }
-        if self.is_used_up() {
+        if self.is_spent {
             return Ok(Said::NotNow);
         }
         let postmaster = [b"postmaster@", domain].concat();
-        if let (Said::Yes, _) = self.ask_once(&postmaster, deadline)? {
-            self.vouched = domain.to_vec();
-            return Ok(Said::No);
-        }
-        let domain = String::from_utf8_lossy(domain);
-        Ok(Said::Refuses(format!("it refuses a recipient of {domain}, and its postmaster as well")))
+        Ok(match self.ask_once(&postmaster, deadline)?.0 {
+            Said::Yes => {
+                self.vouched = domain.to_vec();
+                Said::No
+            }
+            Said::NotNow => Said::NotNow,
+            Said::No | Said::Refuses(_) => {
+                let domain = String::from_utf8_lossy(domain);
+                Said::Refuses(format!("it refuses a recipient of {domain}, and its postmaster as well"))
+            }
+        })
     }
 
     /// The same with one RCPT; and whether a no is about nobody else.

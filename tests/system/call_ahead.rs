@@ -1,12 +1,15 @@
 //! Recipients that the next hop knows (`recipients = "ask"`): asked by RCPT, remembered, and never guessed.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use support::client::Client;
 use support::next_hop::{BrokenTls, Manner, NextHop, accept, listen};
 use support::server::{Server, program};
+
+use crate::recipient_map::{begun, rcpt};
 
 /// A server whose recipients the next hops of these routes know.
 fn near(routes: &str) -> Server {
@@ -44,16 +47,6 @@ fn by_name(mailbox: &str) -> String {
 
 fn manner(keywords: &[&'static str]) -> Manner {
     Manner { is_lmtp: false, keywords: keywords.to_vec(), recipient: by_name, end: accept }
-}
-
-fn begun(server: &Server) -> Client {
-    let mut client = Client::greeted(server.address());
-    client.command("MAIL FROM:<a@far.test>", "250");
-    client
-}
-
-fn rcpt(client: &mut Client, recipient: &str, reply: &str) {
-    client.command(&format!("RCPT TO:<{recipient}>"), reply);
 }
 
 #[test]
@@ -161,10 +154,10 @@ fn each_route_asks_its_own_and_lmtp_at_a_socket_as_well() {
 
 #[test]
 fn under_tls_where_it_works_and_without_where_it_is_only_offered() {
-    // One of ours, with a certificate that it made itself.
+    // One of ours, with a certificate that it made itself. Without TLS it takes no MAIL.
     let far = Server::start_with_files(
         "hostname = \"far.test\"\ndomains = [\"x.test\"]\nrecipients = \"recipients.txt\"\n[[listener]]\n\
-         address = \"127.0.0.1:0\"\n[[sink]]\nkind = \"discard\"\n[tls]\nself_signed = true\n",
+         address = \"127.0.0.1:0\"\ntls = \"required\"\n[[sink]]\nkind = \"discard\"\n[tls]\nself_signed = true\n",
         &[("recipients.txt", "anna@x.test\n")],
     );
     let near_far = near(&route(&smtp(far.address())));
@@ -182,17 +175,26 @@ fn under_tls_where_it_works_and_without_where_it_is_only_offered() {
     }
 }
 
-/// A server that answers each command by this.
-fn scripted(reply: fn(&str) -> &'static str) -> SocketAddr {
+/// A server that does this with each command, until it says that it ends.
+fn doing(
+    with: impl Fn(&str, &mut TcpStream) -> std::io::Result<ControlFlow<()>> + Send + Sync + 'static,
+) -> SocketAddr {
     listen(move |mut stream| {
         stream.write_all(b"220 hop.test\r\n")?;
         let mut lines = BufReader::new(stream.try_clone()?);
         let mut line = String::new();
-        while lines.read_line(&mut line)? > 0 {
-            stream.write_all(reply(line.trim_end()).as_bytes())?;
+        while lines.read_line(&mut line)? > 0 && with(line.trim_end(), &mut stream)?.is_continue() {
             line.clear();
         }
         Ok(())
+    })
+}
+
+/// A server that answers each command by this.
+fn scripted(reply: fn(&str) -> &'static str) -> SocketAddr {
+    doing(move |line, stream| {
+        stream.write_all(reply(line).as_bytes())?;
+        Ok(ControlFlow::Continue(()))
     })
 }
 
@@ -279,24 +281,17 @@ fn a_next_hop_that_is_slow_is_asked_on() {
 
 #[test]
 fn tls_that_does_not_come_to_be_is_left_out_the_next_time() {
-    let hop = listen(|mut stream| {
-        stream.write_all(b"220 hop.test\r\n")?;
-        let mut lines = BufReader::new(stream.try_clone()?);
-        let mut line = String::new();
-        while lines.read_line(&mut line)? > 0 {
-            match line.get(..4) {
-                Some("EHLO") => stream.write_all(b"250-hop.test\r\n250 STARTTLS\r\n")?,
-                // It begins, and goes no further.
-                Some("STAR") => {
-                    stream.write_all(b"220 Go ahead\r\n")?;
-                    lines.read_line(&mut line)?;
-                    std::thread::sleep(Duration::from_mins(1));
-                }
-                _ => stream.write_all(b"250 Ok\r\n")?,
+    let hop = doing(|line, stream| {
+        match line.get(..4) {
+            Some("EHLO") => stream.write_all(b"250-hop.test\r\n250 STARTTLS\r\n")?,
+            // It begins, and goes no further.
+            Some("STAR") => {
+                stream.write_all(b"220 Go ahead\r\n")?;
+                std::thread::sleep(Duration::from_mins(1));
             }
-            line.clear();
+            _ => stream.write_all(b"250 Ok\r\n")?,
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     });
     let near = near(&route(&smtp(hop)));
     let mut client = begun(&near);
@@ -331,19 +326,9 @@ fn the_log_tells_of_each_next_hop() {
 #[test]
 fn a_session_that_the_next_hop_ended_is_no_answer() {
     // One question, and then it is gone.
-    let hop = listen(|mut stream| {
-        stream.write_all(b"220 hop.test\r\n")?;
-        let mut lines = BufReader::new(stream.try_clone()?);
-        let mut line = String::new();
-        while lines.read_line(&mut line)? > 0 {
-            let is_last = line.starts_with("RCPT");
-            stream.write_all(b"250 Ok\r\n")?;
-            if is_last {
-                break;
-            }
-            line.clear();
-        }
-        Ok(())
+    let hop = doing(|line, stream| {
+        stream.write_all(b"250 Ok\r\n")?;
+        Ok(if line.starts_with("RCPT") { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
     let near = near(&route(&smtp(hop)));
     let mut client = begun(&near);

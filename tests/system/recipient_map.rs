@@ -32,13 +32,15 @@ fn world(names: &[&str], more: &str) -> World {
     World { map, server, socket, _folder: folder }
 }
 
-fn begun(server: &Server) -> Client {
+/// A client of whom a transaction has begun.
+pub fn begun(server: &Server) -> Client {
     let mut client = Client::greeted(server.address());
     client.command("MAIL FROM:<>", "250");
     client
 }
 
-fn rcpt(client: &mut Client, recipient: &str, reply: &str) {
+/// Names a recipient, and expects a reply that begins so.
+pub fn rcpt(client: &mut Client, recipient: &str, reply: &str) {
     client.command(&format!("RCPT TO:<{recipient}>"), reply);
 }
 
