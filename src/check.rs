@@ -15,6 +15,7 @@ use std::time::Duration;
 pub use self::checked::Checked;
 use self::checked::sort;
 
+use crate::config::forward::{HopPlace, maildir_sink};
 use crate::config::{self, Config, Lists, Misnamed, Places, Problem, RecipientMap, Warning};
 use crate::dns::lookup;
 use crate::mail::address_table::Key;
@@ -48,6 +49,7 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
         let is_taken = running.is_none_or(|running| config.has_sink_of(running));
         check_store(config, is_taken, &places, &mut problems, &mut warnings);
         check_postmaster(config, &places, &mut warnings);
+        check_maildirs(config, &places, &mut warnings);
         // A running server gave up connecting to others than the one that it asks.
         if running.is_none()
             && let Some(text) = map_note(config)
@@ -220,6 +222,17 @@ fn check_store(
             warnings.extend(errors.map(Warning));
         }
         warnings.extend(found.warnings.into_iter().map(|remark| Warning(finding(remark))));
+    }
+}
+
+/// Maildirs that the forwarder could not open. It goes on to try, so that is no problem.
+fn check_maildirs(config: &Config, places: &Places, warnings: &mut Vec<Warning>) {
+    for hop in config.forward.routes.iter().flat_map(|route| &route.to) {
+        let HopPlace::Maildir(path) = &hop.place else { continue };
+        let found = sink::examine(&maildir_sink(path));
+        for Remark { text, .. } in found.errors.into_iter().chain(found.warnings) {
+            warnings.push(Warning(places.finding("forward.to", format!("{hop}: {text}"))));
+        }
     }
 }
 

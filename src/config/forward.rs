@@ -8,7 +8,7 @@ use super::identity::Identity;
 use super::names;
 use super::next_hop::{HOP_FORM, To, next_hop, to};
 use super::section::Section;
-use super::sink::{Sink, SinkKind};
+use super::sink::{LineEndings, Maildir, Quarantine, Sink, SinkKind};
 use crate::auth::rules::{AuthRules, DmarcUse, SpfUse};
 use crate::mail::domain::DomainPattern;
 
@@ -109,6 +109,28 @@ impl Default for ForwardQueue {
     }
 }
 
+/// The sink of a maildir, or of those of recipients where the path has `{domain}` or `{local}` in it. What is
+/// missing is made.
+pub fn maildir_sink(path: &Path) -> Sink {
+    let (root, template) = maildir_parts(path);
+    Sink {
+        kind: SinkKind::Maildir(Maildir {
+            path: root,
+            template: template.to_string_lossy().into_owned(),
+            create: true,
+            line_endings: LineEndings::default(),
+            quarantine: Quarantine::default(),
+            sync: None,
+            mode: None,
+            group: None,
+        }),
+        workers: 1,
+        space_reserve: None,
+        dsn: false,
+        requiretls: false,
+    }
+}
+
 impl Route {
     /// Whether it takes a domain, which is in lower case as A-labels.
     pub fn takes(&self, domain: &str) -> bool {
@@ -159,6 +181,16 @@ pub(super) fn read(
     let queue = queue(root, authenticates, is_given.then_some(sink));
     if !is_given {
         return Forward { routes: Vec::new(), queue };
+    }
+    if identity.recipients.is_none()
+        && let Some(hop) =
+            routes.iter().flat_map(|route| &route.to).find(|hop| hop.to_string().contains("{local}"))
+    {
+        let text = format!(
+            "{hop} makes a maildir for whoever is named at RCPT, as there are no `recipients`; name them, or everybody can fill the disk \
+             with directories"
+        );
+        root.warn("forward", text);
     }
     let mut maildirs: Vec<&Path> = Vec::new();
     for hop in routes.iter().flat_map(|route| &route.to) {

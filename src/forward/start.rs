@@ -236,7 +236,7 @@ fn run(
     };
     threads.start("ringmx-office".to_owned(), keep).map_err(of_machine)?;
     let left = opened.recv().map_err(|error| failed("the forwarder cannot start", error))??;
-    let stores = Stores::start(config, &engine_consumer, &mut threads, report).map_err(ForwardError)?;
+    let stores = Stores::start(config, &engine_consumer, &mut threads, report).map_err(of_machine)?;
     surroundings.begins(&metrics, Desk::new(to_asked)).map_err(ForwardError)?;
     let pool = Pool::new(BUFFERS, BUFFER_BYTES, 0).map_err(of_machine)?;
     let ring = KernelRing::for_client(RING_ENTRIES, Arc::clone(pool.arena()));

@@ -1,68 +1,112 @@
 //! Maildirs as next hops (`to = ["maildir:PATH"]`): each has a thread with a sink, as a receiver's store has.
 //! A message is there when the sink says so, which is what a 250 means elsewhere.
+//!
+//! A sink takes a message for all its recipients or for none. Where recipients have maildirs of their own
+//! each is handed over by itself, so that one that cannot be written is nobody else's trouble.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::{MailData, Pool};
-use crate::config::forward::{HopPlace, maildir_parts};
-use crate::config::{self, Config, LineEndings, Quarantine, SinkKind};
-use crate::handoff::channel::{Consumer, Receiver, Sender};
+use crate::config::forward::{HopPlace, maildir_parts, maildir_sink};
+use crate::config::{self, Config};
+use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::handoff::message::{LogFacts, Message, Origin, Receipt};
-use crate::limits::HANDOFF_MESSAGES_MAX;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, HANDOFF_MESSAGES_MAX};
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
-use crate::metrics::{SinkMetrics, SpoolMetrics};
+use crate::mail::outcome::{Outcome, TryAgain};
+use crate::metrics::SpoolMetrics;
 use crate::sink::spool::envelope::StoredEnvelope;
-use crate::sink::{self, Report, Surroundings};
+use crate::sink::worker::AbortOnPanic;
+use crate::sink::{self, Report, Sink, Site, Surroundings};
 use crate::threads::Threads;
 
-/// Receipts on their way: there are as many connections at most.
+/// Receipts on their way: there are as many connections at most, and each waits for one.
 const RECEIPTS_MAX: usize = 1024;
 
-/// The ways to all maildirs.
+/// A store that cannot be opened, or that takes nothing, is opened anew after this time.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Who of a message is handed over together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Together {
+    /// All: there is one maildir.
+    All,
+    /// Those of a domain.
+    OfDomain,
+    /// Nobody.
+    Nobody,
+}
+
+/// The ways to all maildirs. Their threads begin nothing more when this is dropped.
 pub(super) struct Stores {
     to: HashMap<PathBuf, Sender<Box<Message>>>,
     /// What they say.
-    received: Receiver<Receipt>,
+    receipts: Receiver<Receipt>,
+    is_over: Arc<AtomicBool>,
     /// Of mail data that nobody has: all of a message is in front of it.
     nothing: Pool,
 }
 
+impl Drop for Stores {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Stores {
-    /// Opens the maildirs of this configuration, and starts their threads. What they say comes to `engine`.
+    /// Starts the threads of the maildirs of this configuration. What they say comes to `engine`. One that
+    /// cannot be opened is tried again and again, and the report is told.
     pub(super) fn start(
         config: &Config,
         engine: &Consumer,
         threads: &mut Threads,
         report: &Arc<dyn Report>,
-    ) -> Result<Self, String> {
-        let (receipts, received) = engine.channel(RECEIPTS_MAX);
-        let nothing = Pool::new(1, 512, 0).map_err(|error| error.to_string())?;
+    ) -> io::Result<Self> {
+        let (to_engine, receipts) = engine.channel(RECEIPTS_MAX);
+        let is_over = Arc::<AtomicBool>::default();
         let mut to = HashMap::new();
         for hop in config.forward.routes.iter().flat_map(|route| &route.to) {
             let HopPlace::Maildir(path) = &hop.place else { continue };
-            if !to.contains_key(path) {
-                let sender = start(config, path, &receipts, threads, report)
-                    .map_err(|why| format!("{hop} cannot be opened: {why}"))?;
-                to.insert(path.clone(), sender);
+            if to.contains_key(path) {
+                continue;
             }
+            let consumer = Consumer::new()?;
+            let (sender, messages) = consumer.channel(HANDOFF_MESSAGES_MAX);
+            let (hop, settings) = (hop.to_string(), maildir_sink(path));
+            let surroundings = surroundings(config, report);
+            let (to_engine, is_over) = (to_engine.clone(), Arc::clone(&is_over));
+            let run = move || {
+                let store = Store { hop, settings, surroundings, sink: None, tried_at: None };
+                store.run(&consumer, &messages, &to_engine, &is_over);
+            };
+            threads.start("ringmx-maildir".to_owned(), run)?;
+            to.insert(path.clone(), sender);
         }
-        Ok(Self { to, received, nothing })
+        Ok(Self { to, receipts, is_over, nothing: Pool::new(1, 512, 0)? })
     }
 
     /// The next one of what they have said.
     pub(super) fn next_receipt(&self) -> Option<Receipt> {
-        self.received.next()
+        self.receipts.next()
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.receipts.is_empty()
     }
 
     /// Hands a message over, for these recipients. Its receipt has this number. An error where nobody takes
-    /// it.
+    /// it. `now`: of the file's name, which an earlier try had as well if it were that of the message.
     pub(super) fn store(
         &self,
         path: &Path,
-        number: u64,
+        (number, now): (u64, SystemTime),
         (stored, content): (&StoredEnvelope, &[u8]),
         recipients: impl Fn(u32) -> bool,
     ) -> Result<(), &'static str> {
@@ -73,7 +117,7 @@ impl Stores {
             origin: Origin { shard: 0, connection: number },
             envelope: Box::new(envelope_for(&stored.envelope, recipients)),
             client: ClientFacts::unknown(),
-            received_at: stored.received_at,
+            received_at: now,
             received: content.to_vec(),
             authentication: stored.authentication.clone(),
             data: MailData::new(Arc::clone(self.nothing.arena())),
@@ -82,6 +126,17 @@ impl Stores {
             log: LogFacts::default(),
         };
         to.send_and_ring(Box::new(message)).map_err(|_| gone)
+    }
+}
+
+/// Who is handed over together to this maildir, or these.
+pub(super) fn together(path: &Path) -> Together {
+    let template = maildir_parts(path).1;
+    let template = template.to_string_lossy();
+    match (template.contains("{local}"), template.contains("{domain}")) {
+        (true, _) => Together::Nobody,
+        (false, true) => Together::OfDomain,
+        (false, false) => Together::All,
     }
 }
 
@@ -98,69 +153,130 @@ fn envelope_for(whole: &Envelope, is_meant: impl Fn(u32) -> bool) -> Envelope {
     envelope
 }
 
-/// Opens one and starts its thread.
-fn start(
-    config: &Config,
-    path: &Path,
-    receipts: &Sender<Receipt>,
-    threads: &mut Threads,
-    report: &Arc<dyn Report>,
-) -> Result<Sender<Box<Message>>, String> {
-    let surroundings = Surroundings {
+fn surroundings(config: &Config, report: &Arc<dyn Report>) -> Surroundings {
+    Surroundings {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
         recipient_delimiter: config.recipient_delimiter,
         report: Arc::clone(report),
         spool: Arc::new(SpoolMetrics::default()),
-        // Whom the receiver has taken is somebody.
-        is_named: Arc::new(|_| true),
-    };
-    let opened = sink::open(&sink_at(path), &surroundings).map_err(|error| error.to_string())?;
-    for note in &opened.notes {
-        report.note(&format!("{}: {note}", opened.description));
+        // Who is listed with a tag is known to the receiver alone: a tag is one here.
+        is_named: Arc::new(|_| false),
     }
-    let make = opened.workers.into_iter().next().ok_or("it has no worker")?;
-    let consumer = Consumer::new().map_err(|error| error.to_string())?;
-    let (sender, messages) = consumer.channel(HANDOFF_MESSAGES_MAX);
-    let (receipts, report) = ([receipts.clone()], Arc::clone(report));
-    let (tell, began) = crossbeam_channel::bounded(1);
-    let store = move || {
-        let sink = match make() {
-            Ok(sink) => sink,
-            Err(error) => return drop(tell.send(Err(error.to_string()))),
-        };
-        let _ = tell.send(Ok(()));
-        sink::worker::run(sink, &consumer, &messages, &receipts, &*report, &SinkMetrics::default());
-    };
-    threads.start("ringmx-maildir".to_owned(), store).map_err(|error| error.to_string())?;
-    began.recv().map_err(|error| error.to_string())??;
-    Ok(sender)
 }
 
-/// The sink of a maildir, or of those of recipients where the path has `{domain}` or `{local}` in it.
-fn sink_at(path: &Path) -> config::Sink {
-    let (root, template) = maildir_parts(path);
-    config::Sink {
-        kind: SinkKind::Maildir(config::Maildir {
-            path: root,
-            template: template.to_string_lossy().into_owned(),
-            create: true,
-            line_endings: LineEndings::default(),
-            quarantine: Quarantine::default(),
-            sync: None,
-            mode: None,
-            group: None,
-        }),
-        workers: 1,
-        space_reserve: None,
-        dsn: false,
-        requiretls: false,
+/// One thread's maildir, or maildirs below one directory.
+struct Store {
+    /// What it is called.
+    hop: String,
+    settings: config::Sink,
+    surroundings: Surroundings,
+    /// None where it cannot be opened.
+    sink: Option<Box<dyn Sink>>,
+    /// When that was tried last.
+    tried_at: Option<Instant>,
+}
+
+impl Store {
+    /// Runs until the engine has ended. What is waiting then has no answer.
+    fn run(
+        mut self,
+        consumer: &Consumer,
+        messages: &Receiver<Box<Message>>,
+        engine: &Sender<Receipt>,
+        is_over: &AtomicBool,
+    ) {
+        // As a receiver's worker: what it has begun is in doubt, and nobody is to say that it is stored.
+        let _guard = AbortOnPanic;
+        self.open();
+        let (mut batch, mut outcomes) = (Vec::new(), Vec::new());
+        loop {
+            let has_ended = fill(&mut batch, messages);
+            if is_over.load(Ordering::Relaxed) || (has_ended && batch.is_empty()) {
+                return;
+            }
+            if batch.is_empty() {
+                consumer.sleep(None, || messages.is_empty());
+                continue;
+            }
+            self.store(&mut batch, &mut outcomes);
+            for (message, outcome) in batch.drain(..).zip(outcomes.drain(..)) {
+                engine.answer(Receipt { message, outcome });
+            }
+            engine.ring_if_parked();
+        }
     }
+
+    fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
+        self.open();
+        let Some(sink) = &mut self.sink else {
+            return outcomes.extend(batch.iter().map(|_| Outcome::TryAgain(TryAgain::Overload)));
+        };
+        sink.store(batch, outcomes);
+        let is_refused = outcomes.iter().all(|outcome| matches!(outcome, Outcome::TryAgain(_)));
+        // Its directory may be another one than it was.
+        if is_refused && self.tried_at.is_none_or(|at| at.elapsed() >= OPEN_AGAIN_AFTER) {
+            self.sink = None;
+        }
+    }
+
+    /// Opens it, if it is not, and was not tried just now.
+    fn open(&mut self) {
+        if self.sink.is_some() || self.tried_at.is_some_and(|at| at.elapsed() < OPEN_AGAIN_AFTER) {
+            return;
+        }
+        let is_first = self.tried_at.is_none();
+        self.tried_at = Some(Instant::now());
+        match self.opened(is_first) {
+            Ok(sink) => self.sink = Some(sink),
+            Err(why) => {
+                let error = io::Error::other(why);
+                self.surroundings.report.machine_error("open the maildir", Site::Named(&self.hop), &error);
+            }
+        }
+    }
+
+    fn opened(&self, tells: bool) -> Result<Box<dyn Sink>, String> {
+        let opened = sink::open(&self.settings, &self.surroundings).map_err(|error| error.to_string())?;
+        for note in opened.notes.iter().filter(|_| tells) {
+            self.surroundings.report.note(&format!("{}: {note}", opened.description));
+        }
+        let make = opened.workers.into_iter().next().ok_or("it has no worker")?;
+        make().map_err(|error| error.to_string())
+    }
+}
+
+/// Takes what waits, up to the bounds of a batch. True when nothing will come any more.
+fn fill(batch: &mut Vec<Box<Message>>, messages: &Receiver<Box<Message>>) -> bool {
+    let mut bytes = 0;
+    while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX {
+        match messages.take() {
+            Waiting::Item(message) => {
+                bytes += message.received.len() as u64;
+                batch.push(message);
+            }
+            Waiting::Nothing => return false,
+            Waiting::Ended => return true,
+        }
+    }
+    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_a_maildir_of_his_own_is_handed_over_alone() {
+        for (path, expected) in [
+            ("/var/mail/all", Together::All),
+            ("/var/mail/{domain}", Together::OfDomain),
+            ("/var/mail/{domain}/{local}", Together::Nobody),
+            ("/var/mail/{local}@{domain}", Together::Nobody),
+        ] {
+            assert_eq!(together(Path::new(path)), expected, "{path}");
+        }
+    }
 
     #[test]
     fn an_envelope_has_those_who_are_meant_and_what_the_content_needs() {

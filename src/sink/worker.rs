@@ -157,7 +157,8 @@ fn send(mut message: Box<Message>, outcome: Outcome, shards: &[Sender<Receipt>])
     shards[shard].answer(Receipt { message, outcome });
 }
 
-pub(super) struct AbortOnPanic;
+/// A panic of a thread that has it ends the process.
+pub struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {

@@ -376,6 +376,7 @@ impl<R: Ring> Engine<R> {
             (ends.read.is_empty() || !self.has_room())
                 && ends.answers.is_empty()
                 && ends.addresses.is_empty()
+                && ends.stores.is_empty()
                 && (ends.asked.is_empty() || !self.takes_operations())
         };
         let may_sleep = ends.consumer.park(is_empty);

@@ -72,7 +72,7 @@ impl<R: Ring> Engine<R> {
         let Some(one) = &mut self.connections[slot] else { return };
         let Some(mut current) = one.current.take() else { return };
         let id = one.id;
-        let host = (one.destination, one.host);
+        let (host, is_maildir) = ((one.destination, one.host), one.is_maildir);
         let exchanger = one.exchanger.as_ref().map(|exchanger| exchanger.address);
         one.used_for = Use::Idle;
         // A server may close what was used before, and nobody has to tell of it in time.
@@ -121,6 +121,10 @@ impl<R: Ring> Engine<R> {
             current.deferred.append(&mut current.untried);
         }
         self.tell_delivered(&current, fate);
+        // Where a message lies here is nobody's business elsewhere.
+        if is_maildir {
+            current.accepted_by.clear();
+        }
         current.deferred.append(&mut current.untried);
         self.settle(current, fate, tried.as_ref());
     }
