@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Command::Doctor { config, script } => cli::doctor(config.path(), script),
         Command::Recipients(command) => cli::recipients(&command),
         Command::Explain(command) => cli::explain(&command),
-        Command::Reload { config } => cli::reload(config.path()),
+        Command::Reload { config, forwarder } => cli::reload(config.path(), forwarder),
         Command::Forward { config, minder: true, .. } => cli::mind_forwarder(config.path()),
         Command::Forward { config, ends_with_input, .. } => cli::forward(config.path(), ends_with_input),
         Command::Queue(command) => cli::queue(&command),

@@ -57,6 +57,9 @@ const GONE_LOOK: Duration = Duration::from_millis(200);
 /// A reload that reads for longer goes on; whoever asked for it is told where to look.
 pub const RELOAD_WAIT_MAX: Duration = Duration::from_mins(10);
 
+/// At the end whoever waits for an answer gets it if there is one within this time.
+const LAST_ANSWERS_MAX: Duration = Duration::from_millis(500);
+
 /// After an accept failed nothing is accepted for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
@@ -137,6 +140,14 @@ impl ControlSocket {
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
         Ok(Self { listener, _file: file, requests: JoinSet::new(), desk })
+    }
+
+    /// Takes no more, and has those under way answered whose answer is there.
+    pub(super) async fn end(self) {
+        let Self { listener, _file, mut requests, .. } = self;
+        drop(listener);
+        let all = async { while requests.join_next().await.is_some() {} };
+        let _ = timeout(LAST_ANSWERS_MAX, all).await;
     }
 
     /// Takes the next connection. May be given up at any of its waits.
@@ -244,7 +255,7 @@ impl Desk for ReceiverDesk {
     fn answer<'a>(&'a self, command: &'a str) -> Answering<'a> {
         Box::pin(async move {
             match command {
-                "reload" => self.reload().await,
+                "reload" => reload(&self.ask).await,
                 "status" => Answer::good((self.status)()),
                 _ => Answer::error(format!("{command:?} is no command; there are reload and status\n")),
             }
@@ -252,20 +263,19 @@ impl Desk for ReceiverDesk {
     }
 }
 
-impl ReceiverDesk {
-    async fn reload(&self) -> Answer {
-        let (tell, told) = oneshot::channel();
-        let stopping = || Answer::error("the server is stopping, and reads nothing again\n");
-        if self.ask.send(Request::Reload(tell)).is_err() {
-            return stopping();
-        }
-        match timeout(RELOAD_WAIT_MAX, told).await {
-            Ok(answer) => answer.unwrap_or_else(|_| stopping()),
-            Err(_) => Answer::error(format!(
-                "still reading after {} s: does the disk answer? What comes of it will be in the log\n",
-                RELOAD_WAIT_MAX.as_secs()
-            )),
-        }
+/// Asks for a reload, and waits for what comes of it.
+pub async fn reload(ask: &Sender<Request>) -> Answer {
+    let (tell, told) = oneshot::channel();
+    let stopping = || Answer::error("the server is stopping, and reads nothing again\n");
+    if ask.send(Request::Reload(tell)).is_err() {
+        return stopping();
+    }
+    match timeout(RELOAD_WAIT_MAX, told).await {
+        Ok(answer) => answer.unwrap_or_else(|_| stopping()),
+        Err(_) => Answer::error(format!(
+            "still reading after {} s: does the disk answer? What comes of it will be in the log\n",
+            RELOAD_WAIT_MAX.as_secs()
+        )),
     }
 }
 

@@ -142,7 +142,12 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
     loop {
         tokio::select! {
             biased;
-            _ = &mut stopped => return Ok(()),
+            _ = &mut stopped => {
+                if let Some(control) = control {
+                    control.end().await;
+                }
+                return Ok(());
+            }
             _ = look.tick() => {
                 process.look();
                 // With each good look: what the watchdog waits for begins anew when it turns bad, not before.

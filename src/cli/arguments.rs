@@ -64,13 +64,16 @@ pub enum Command {
     },
     /// Print the reference of every configuration key; it is itself a configuration.
     Config,
-    /// Have the running server read its configuration again, with the files that it names, and say what came
-    /// of it. What is wrong changes nothing, and the exit code is 1. Without a file the server of
-    /// /run/ringmx/control.sock is asked.
+    /// Have the running server read its configuration again, with the files that it names, and the forwarder
+    /// after it; say what came of it. What is wrong changes nothing, and the exit code is 1. Without a file
+    /// the server of /run/ringmx/control.sock is asked, and no forwarder.
     Reload {
-        /// With what the server runs: it is read for the place of the control socket only.
+        /// With what the server runs: it is read for the places of the control sockets only.
         #[command(flatten)]
         config: ConfigFile,
+        /// Ask the forwarder alone.
+        #[arg(long)]
+        forwarder: bool,
     },
     /// Say how a running server does: live on a terminal (q quits), once elsewhere. Fails when none answers.
     Status {
@@ -193,7 +196,7 @@ mod tests {
                 Command::Serve { config, .. }
                 | Command::Check { config }
                 | Command::Forward { config, .. }
-                | Command::Reload { config }
+                | Command::Reload { config, .. }
                 | Command::Status { config, .. }
                 | Command::Doctor { config, .. } => config.path().map(std::path::Path::to_owned),
                 Command::Config

@@ -74,7 +74,7 @@ pub fn forward(file: Option<&Path>, ends_with_input: bool) -> ExitCode {
         log::last_words(config.log.format, &events::ERROR, &text, LAST_WORDS_MAX);
         return ExitCode::FAILURE;
     }
-    match server::forward(&config, &warnings, &shutdown) {
+    match server::forward(&config, file, &warnings, &shutdown) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -86,6 +86,21 @@ impl Config {
         (taken, needs)
     }
 
+    /// The same for a forwarder, which begins anew with all but where the mail is, whose it is, and how its
+    /// log is written.
+    #[must_use]
+    pub fn taken_by_forwarder(self, running: &Self) -> (Self, Vec<NeedsRestart>) {
+        let mut needs = self.needs_restart(running);
+        needs.retain(|needed| {
+            let key = &*needed.key;
+            matches!(key, "sink.kind" | "sink.path" | "log.format") || key.starts_with("run_as.")
+        });
+        let mut log = self.log.clone();
+        log.format = running.log.format;
+        let taken = Self { sink: running.sink.clone(), log, run_as: running.run_as.clone(), ..self };
+        (taken, needs)
+    }
+
     /// Whether the shards can hold a message of the largest size. After [`Config::taken_over`] their memory
     /// is what it was.
     pub fn check_memory_of_messages(&self) -> Result<(), String> {

@@ -7,25 +7,27 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crossbeam_channel::RecvTimeoutError;
+
 use super::engine::{Ends, Engine};
 use super::keep::{self, Folder, Keeper};
+use super::office::{self, Answer, Left, Letter};
 use super::reading::{self, Ahead};
 use super::routes::Routes;
 use super::schedule::DestinationId;
 use super::searches::{self, Searches};
 use super::stores::Stores;
 use super::watched::Watched;
-use super::{Desk, desk, names, office};
+use super::{Desk, desk, names};
 use crate::buffer::Pool;
 use crate::config::forward::{Forward, HopPlace, HopTls};
 use crate::config::{Config, SinkKind};
 use crate::dns::lookup;
-use crate::handoff::channel::Consumer;
+use crate::handoff::channel::{Consumer, Receiver, Sender};
 use crate::log::{Log, events};
 use crate::metrics::ForwardMetrics;
 use crate::ring::kernel::KernelRing;
 use crate::ring::probe;
-use crate::shutdown::Shutdown;
 use crate::sink::executor::blocking::Blocking;
 use crate::sink::spool::reader;
 use crate::sink::{self, Report, Root, Site};
@@ -41,6 +43,9 @@ const BUFFER_BYTES: usize = 4096;
 
 /// At the end what is not durable is waited for so long.
 const END_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How often is told that the state is still being read.
+const READING_TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the forwarder cannot run.
 #[derive(Debug)]
@@ -68,8 +73,17 @@ pub trait Surroundings {
     /// error ends the start.
     fn begins(&self, metrics: &Arc<ForwardMetrics>, desk: Desk) -> Result<(), String>;
 
+    /// Asked before anything is changed: false when there shall be no forwarder, because the stop has begun.
+    fn may_begin(&self) -> bool;
+
+    /// The state is still being read. Called every now and then.
+    fn reads_on(&self);
+
     /// All threads run: mail goes on.
     fn runs(&self);
+
+    /// Whether it is to end. Asked by the engine in each turn.
+    fn shall_stop(&self) -> bool;
 
     /// The stop begins. Called by the engine, so nobody may wait in it.
     fn stops(&self);
@@ -78,8 +92,8 @@ pub trait Surroundings {
     fn ends(&self);
 }
 
-/// Forwards the mail of the configured spool until SIGTERM or SIGINT; returns when what was under way is
-/// settled and durable.
+/// Forwards the mail of the configured spool until it shall stop; returns when what was under way is settled
+/// and durable.
 ///
 /// `surroundings` are told how far it is. They get the desk once the state was read, and before any mail goes
 /// on.
@@ -89,7 +103,6 @@ pub fn forward(
     config: &Config,
     log: &mut Log,
     report: &Arc<dyn Report>,
-    shutdown: &Shutdown,
     surroundings: &dyn Surroundings,
 ) -> Result<usize, ForwardError> {
     let SinkKind::Spool(spool) = &config.sink.kind else {
@@ -104,12 +117,11 @@ pub fn forward(
     reader::require_spool(path).map_err(|error| failed("the spool cannot be read", error))?;
     require_owner(path)?;
     let _lock = lock(path)?;
-    // No client connects to it: from here on a stop is one of something that runs.
-    if !shutdown.may_listen() {
+    if !surroundings.may_begin() {
         return Ok(0);
     }
     surroundings.prepares().map_err(ForwardError)?;
-    run(config, path, log, report, shutdown, surroundings)
+    run(config, path, log, report, surroundings)
 }
 
 /// One forwarder at a time.
@@ -200,7 +212,6 @@ fn run(
     spool: &Path,
     log: &mut Log,
     report: &Arc<dyn Report>,
-    shutdown: &Shutdown,
     surroundings: &dyn Surroundings,
 ) -> Result<usize, ForwardError> {
     let of_machine = |error: io::Error| failed("the forwarder cannot start", error);
@@ -221,21 +232,8 @@ fn run(
     let metrics = Arc::new(ForwardMetrics::new(&config.hostname, names));
     metrics.ask_log(log.lines_dropped());
     let mut threads = Threads::new();
-    // What is there is known when its thread has opened it.
-    let (path, told, known_routes) = (spool.to_owned(), Arc::clone(report), Arc::clone(&routes));
-    let (tell, opened) = crossbeam_channel::bounded(1);
-    let counted = Arc::clone(&metrics);
-    let keep = move || {
-        let mut keeper = match open_keeper(&path, &told, &counted) {
-            Ok(keeper) => keeper,
-            Err(error) => return drop(tell.send(Err(error))),
-        };
-        office::hold_notices(&mut keeper, &known_routes, &*told);
-        let _ = tell.send(Ok(office::left(&keeper, &known_routes, &*told)));
-        office::run(keeper, &office_consumer, &office_letters, &to_answers, &told, &counted.office);
-    };
-    threads.start("ringmx-office".to_owned(), keep).map_err(of_machine)?;
-    let left = opened.recv().map_err(|error| failed("the forwarder cannot start", error))??;
+    let office = Office { consumer: office_consumer, letters: office_letters, answers: to_answers };
+    let left = office.start(spool, report, &metrics, &routes, &mut threads, surroundings)?;
     let stores = Stores::start(config, &engine_consumer, &mut threads, report).map_err(of_machine)?;
     surroundings.begins(&metrics, Desk::new(to_asked)).map_err(ForwardError)?;
     let pool = Pool::new(BUFFERS, BUFFER_BYTES, 0).map_err(of_machine)?;
@@ -272,7 +270,7 @@ fn run(
     let ask = move || names::run(&names_consumer, &names_questions, &to_addresses, searches);
     threads.start("ringmx-names".to_owned(), ask).map_err(of_machine)?;
     surroundings.runs();
-    let ran = engine.run(shutdown, || surroundings.stops());
+    let ran = engine.run(|| surroundings.shall_stop(), || surroundings.stops());
     ahead.stop();
     // A name that is asked for may take longer, and nobody waits for it.
     let late = threads.join(END_WAIT_MAX);
@@ -283,6 +281,49 @@ fn run(
         ));
     }
     ran.map_err(|error| failed("the end", error))
+}
+
+/// What the thread of the office has of all ways.
+struct Office {
+    consumer: Consumer,
+    letters: Receiver<Letter>,
+    answers: Sender<Answer>,
+}
+
+impl Office {
+    /// Starts it. Gives what was found when it has opened what is there.
+    fn start(
+        self,
+        spool: &Path,
+        report: &Arc<dyn Report>,
+        metrics: &Arc<ForwardMetrics>,
+        routes: &Arc<Routes>,
+        threads: &mut Threads,
+        surroundings: &dyn Surroundings,
+    ) -> Result<Left, ForwardError> {
+        let (path, told, routes) = (spool.to_owned(), Arc::clone(report), Arc::clone(routes));
+        let (tell, opened) = crossbeam_channel::bounded(1);
+        let counted = Arc::clone(metrics);
+        let keep = move || {
+            let mut keeper = match open_keeper(&path, &told, &counted) {
+                Ok(keeper) => keeper,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            office::hold_notices(&mut keeper, &routes, &*told);
+            let _ = tell.send(Ok(office::left(&keeper, &routes, &*told)));
+            let Self { consumer, letters, answers } = self;
+            office::run(keeper, &consumer, &letters, &answers, &told, &counted.office);
+        };
+        let cannot_start = |error: io::Error| failed("the forwarder cannot start", error);
+        threads.start("ringmx-office".to_owned(), keep).map_err(cannot_start)?;
+        loop {
+            match opened.recv_timeout(READING_TOLD_EVERY) {
+                Ok(left) => return left,
+                Err(RecvTimeoutError::Timeout) => surroundings.reads_on(),
+                Err(error) => return Err(failed("the forwarder cannot start", error)),
+            }
+        }
+    }
 }
 
 /// Starts the thread that asks the name servers, if there are domains whose mail goes by MX.

@@ -167,7 +167,7 @@ events! {
     /// All threads serve.
     READY = "ready" Notice [];
     /// New sessions begin with what was read again: by SIGHUP (`signal`), by `ringmx reload` (`command`), or
-    /// because a file has changed (`files`).
+    /// because a file has changed (`files`). Of the forwarder: it begins anew with it.
     RELOADED = "reloaded" Notice ["generation", "by", "listeners", "listed", "took_ms"];
     /// What was read again cannot be used; the lines before it say why. New sessions begin as before.
     NOT_RELOADED = "not-reloaded" Error ["generation", "text"];

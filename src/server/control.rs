@@ -60,7 +60,7 @@ pub(super) struct Control {
 impl Control {
     /// Waits for a signal or for a thread that could not go on, then stops everything in order.
     pub(super) fn run(mut self, mut forwarded_by: ForwardedBy, log: &mut Log) -> Result<(), ServeError> {
-        let result = self.wait(&forwarded_by, log);
+        let result = self.wait(&mut forwarded_by, log);
         // It has as long as all else here. What is stored meanwhile goes on after the next start.
         forwarded_by.begin_end();
         self.reloader.stop();
@@ -94,14 +94,18 @@ impl Control {
     }
 
     /// Returns when the stop was asked for, or with why nothing can go on.
-    fn wait(&mut self, forwarded_by: &ForwardedBy, log: &mut Log) -> Result<(), ServeError> {
+    fn wait(&mut self, forwarded_by: &mut ForwardedBy, log: &mut Log) -> Result<(), ServeError> {
         let look = tick(LOOK_EVERY);
         let (mut forwarder_ended, mut forwarder_due) = (forwarded_by.ended(), never());
         let mut starting = self.shards.count() + self.workers.count();
         loop {
             select_biased! {
                 recv(self.shutdown.asked()) -> asked => match asked {
-                    Ok(Asked::Reload) => self.reloader.ask(Asker::Signal, log),
+                    Ok(Asked::Reload) => {
+                        self.reloader.ask(Asker::Signal, log);
+                        // `ringmx reload` asks it by itself, and has its answer.
+                        forwarded_by.renew();
+                    }
                     Ok(Asked::ReopenLog) => log.reopen(),
                     Ok(Asked::Stop) => return Ok(()),
                     Err(_) => return Err(ServeError::new("the thread of the signals ended; this is a bug of ringmx")),

@@ -89,6 +89,13 @@ impl ForwardedBy {
         let _ = std::thread::Builder::new().name("ringmx-note".to_owned()).spawn(look);
     }
 
+    /// Has a forwarder of this receiver's own read the configuration again.
+    pub(super) fn renew(&mut self) {
+        if let Self::Minder(minder) = self {
+            minder.renew();
+        }
+    }
+
     /// From now on a forwarder of this receiver's own ends.
     pub(super) fn begin_end(&mut self) {
         if let Self::Minder(minder) = self {

@@ -1,21 +1,24 @@
 //! The forwarder as a process: its log, its administration, its control socket and its service manager around
 //! it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::lent::Lent;
 use super::log_report::LogReport;
+use super::renewal::Renewal;
 use super::{ServeError, addresses, report, start_log, tell_panics};
-use crate::admin::control_socket::{self, Answer, Answering, ControlStart, Status};
+use crossbeam_channel::{Sender, unbounded};
+
+use crate::admin::control_socket::{self, Answer, Answering, ControlStart, Request, Status};
 use crate::admin::forwarder::Forwarder;
 use crate::admin::forwarder::health::ForwardHealth;
 use crate::admin::process::Process;
 use crate::admin::socket::Listening;
 use crate::admin::{self, Admin, AdminStart};
 use crate::config::{Config, SinkKind, Warning};
-use crate::forward::Surroundings;
+use crate::forward::{ForwardError, Surroundings};
 use crate::limits::LOG_END_MAX;
 use crate::log::Log;
 use crate::metrics::ForwardMetrics;
@@ -24,9 +27,14 @@ use crate::shutdown::Shutdown;
 use crate::sink::{Report, Site};
 use crate::{forward, huge_pages, resource_limits};
 
-/// Forwards the mail of the configured spool until SIGTERM or SIGINT. When this returns, an error was told,
-/// as [`serve`](super::serve) tells it.
-pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Arc<Shutdown>) -> Result<(), ServeError> {
+/// Forwards the mail of the configured spool until SIGTERM or SIGINT. `file` is what a reload reads. When
+/// this returns, an error was told, as [`serve`](super::serve) tells it.
+pub fn forward(
+    config: &Config,
+    file: &Path,
+    warnings: &[Warning],
+    shutdown: &Arc<Shutdown>,
+) -> Result<(), ServeError> {
     shutdown.speak(config.log.format);
     shutdown.only_forwards();
     tell_panics(config.log.format);
@@ -37,18 +45,15 @@ pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Arc<Shutdown>) 
     report::warnings(warnings, &mut log);
     let log_report = Arc::new(LogReport::new(log.clone()));
     let reporter: Arc<dyn Report> = Arc::<LogReport>::clone(&log_report);
-    let around = Around {
-        config,
-        log: RefCell::new(log.clone()),
-        report: Arc::clone(&reporter),
-        shutdown: Arc::clone(shutdown),
-        service_manager: super::service_manager(&mut log),
-        listening: RefCell::new(None),
-        health: OnceLock::new(),
-        admin: RefCell::new(None),
-    };
-    let forwarded = forward::forward(config, &mut log, &reporter, shutdown, &around);
-    drop(around);
+    let renewal = Renewal::new(file.to_owned());
+    let (ask, requests) = unbounded();
+    let started = renewal.start(config.clone(), shutdown, requests, log.clone());
+    let started = started.map_err(|error| ServeError::of_machine("starting the forwarder", &error));
+    let forwarded = started.and_then(|()| {
+        let service_manager = super::service_manager(&mut log);
+        let process = OfProcess { shutdown, service_manager, report: &reporter, renewal: &renewal, ask };
+        forward_anew(config, &process, &mut log).map_err(|error| ServeError::new(error.to_string()))
+    });
     log_report.finish();
     match &forwarded {
         Ok(unanswered) => report::forwarded(*unanswered, &mut log),
@@ -56,7 +61,38 @@ pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Arc<Shutdown>) 
     }
     drop((reporter, log_report, log));
     let _ = writer.finish(LOG_END_MAX);
-    forwarded.map(drop).map_err(|error| ServeError::new(error.to_string()))
+    forwarded.map(drop)
+}
+
+/// Runs one forwarder after another, each with the configuration that was read last.
+fn forward_anew(config: &Config, process: &OfProcess<'_>, log: &mut Log) -> Result<usize, ForwardError> {
+    let mut config = config.clone();
+    // With which there is a forwarder, if the next one does not come to run.
+    let mut before: Option<Config> = None;
+    loop {
+        let around = Around::new(&config, process, log.clone());
+        let forwarded = forward::forward(&config, log, process.report, &around);
+        let has_run = around.has_run.get();
+        drop(around);
+        let (unanswered, next) = match (forwarded, before.take()) {
+            (Err(error), Some(before)) if !has_run => {
+                report::not_renewed(&[error.to_string()], log);
+                (0, Some(before))
+            }
+            (Err(error), _) => return Err(error),
+            (Ok(unanswered), _) => {
+                let next = process.renewal.take().filter(|_| !process.shutdown.has_begun());
+                before = next.is_some().then_some(config);
+                (unanswered, next)
+            }
+        };
+        let Some(next) = next else { return Ok(unanswered) };
+        if unanswered > 0 {
+            let text = format!("{unanswered} messages had no answer in time and are delivered again");
+            process.report.note(&text);
+        }
+        config = next;
+    }
 }
 
 /// Where the forwarder of a spool is asked.
@@ -68,13 +104,17 @@ pub fn control_socket(spool: &Path) -> PathBuf {
 struct ForwarderDesk {
     desk: forward::Desk,
     status: Status,
+    /// Whoever reads the configuration again.
+    reload: Sender<Request>,
 }
 
 impl control_socket::Desk for ForwarderDesk {
     fn answer<'a>(&'a self, command: &'a str) -> Answering<'a> {
         Box::pin(async move {
-            if command == "status" {
-                return Answer::good((self.status)());
+            match command {
+                "status" => return Answer::good((self.status)()),
+                "reload" => return control_socket::reload(&self.reload).await,
+                _ => {}
             }
             match self.desk.ask(command).await {
                 Ok(text) => Answer::good(text),
@@ -84,13 +124,21 @@ impl control_socket::Desk for ForwarderDesk {
     }
 }
 
+/// What is there once, however often a forwarder begins anew.
+struct OfProcess<'a> {
+    shutdown: &'a Arc<Shutdown>,
+    service_manager: Arc<ServiceManager>,
+    report: &'a Arc<dyn Report>,
+    renewal: &'a Renewal,
+    ask: Sender<Request>,
+}
+
 /// What surrounds a forwarder.
 struct Around<'a> {
     config: &'a Config,
+    process: &'a OfProcess<'a>,
     log: RefCell<Log>,
-    report: Arc<dyn Report>,
-    shutdown: Arc<Shutdown>,
-    service_manager: Arc<ServiceManager>,
+    has_run: Cell<bool>,
     /// Where the administration listens, until it has begun; none where it is off.
     listening: RefCell<Option<Listening>>,
     /// There is one once it has begun.
@@ -99,16 +147,31 @@ struct Around<'a> {
     admin: RefCell<Option<Admin>>,
 }
 
-impl Around<'_> {
+impl<'a> Around<'a> {
+    fn new(config: &'a Config, process: &'a OfProcess<'a>, log: Log) -> Self {
+        Self {
+            config,
+            process,
+            log: RefCell::new(log),
+            has_run: Cell::new(false),
+            listening: RefCell::new(None),
+            health: OnceLock::new(),
+            admin: RefCell::new(None),
+        }
+    }
+
     /// Mail goes on where operators cannot ask.
     fn control(&self, desk: forward::Desk, status: Status) -> Option<ControlStart> {
         let SinkKind::Spool(spool) = &self.config.sink.kind else { return None };
         let path = control_socket(&spool.path);
         match control_socket::bind(&path) {
-            Ok(socket) => Some(ControlStart { socket, desk: Arc::new(ForwarderDesk { desk, status }) }),
+            Ok(socket) => {
+                let reload = self.process.ask.clone();
+                Some(ControlStart { socket, desk: Arc::new(ForwarderDesk { desk, status, reload }) })
+            }
             Err(error) => {
                 let site = path.to_string_lossy();
-                self.report.machine_error("take commands at", Site::Named(&site), &error);
+                self.process.report.machine_error("take commands at", Site::Named(&site), &error);
                 None
             }
         }
@@ -120,13 +183,13 @@ impl Surroundings for Around<'_> {
         // No unit passes sockets to a forwarder.
         let listening = addresses::listen_for_admin(self.config.forward_admin.as_ref(), &mut Lent::none());
         *self.listening.borrow_mut() = listening.map_err(|error| error.to_string())?;
-        self.service_manager.starting("reading what waits");
+        self.process.service_manager.starting("reading what waits");
         Ok(())
     }
 
     fn begins(&self, metrics: &Arc<ForwardMetrics>, desk: forward::Desk) -> Result<(), String> {
         let listening = self.listening.borrow_mut().take();
-        let shutdown = Arc::clone(&self.shutdown);
+        let shutdown = Arc::clone(self.process.shutdown);
         let stops = Box::new(move || shutdown.has_begun());
         let health = Arc::new(ForwardHealth::new(Arc::clone(metrics), stops));
         let health = self.health.get_or_init(|| health);
@@ -137,8 +200,8 @@ impl Surroundings for Around<'_> {
         let start = AdminStart {
             listening: listening.zip(self.config.forward_admin.clone()),
             process: forwarder,
-            service_manager: Arc::clone(&self.service_manager),
-            report: Arc::clone(&self.report),
+            service_manager: Arc::clone(&self.process.service_manager),
+            report: Arc::clone(self.process.report),
             control: self.control(desk, Arc::new(move || told.status())),
         };
         let started = admin::start(start);
@@ -147,15 +210,33 @@ impl Surroundings for Around<'_> {
         Ok(())
     }
 
+    fn reads_on(&self) {
+        self.process.service_manager.alive();
+    }
+
     fn runs(&self) {
+        self.has_run.set(true);
         if let Some(health) = self.health.get() {
             health.runs();
         }
-        self.service_manager.ready("forwarding mail");
+        self.process.service_manager.ready("forwarding mail");
+    }
+
+    fn may_begin(&self) -> bool {
+        // No client connects to it: from here on a stop is one of something that runs.
+        self.process.shutdown.may_listen()
+    }
+
+    fn shall_stop(&self) -> bool {
+        self.process.shutdown.has_begun() || self.process.renewal.is_due()
     }
 
     fn stops(&self) {
-        self.service_manager.stopping("what is under way is settled");
+        if self.process.shutdown.has_begun() {
+            self.process.service_manager.stopping("what is under way is settled");
+        } else {
+            self.process.service_manager.reloading();
+        }
     }
 
     fn ends(&self) {

@@ -6,11 +6,12 @@
 //!
 //! A receiver that has given up what it may do starts no process any more. So it starts the minder before,
 //! which does nothing else than to have a forwarder run. Minder and forwarder end when their standard input
-//! does: with the receiver, however that ends.
+//! does: with the receiver, however that ends. What the receiver writes there is no end: its configuration
+//! may have changed, and the forwarder is told as by SIGHUP.
 
 use std::convert::Infallible;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{ChildStdin, ExitCode, ExitStatus, Stdio};
@@ -21,6 +22,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, fstat};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::own_program::{OWN_PROGRAM, own_program};
 use crate::config::{Config, Finding, Problem, SinkKind};
@@ -63,6 +65,10 @@ impl Minder {
         command.args(["forward", "--minder", "--config"]).arg(file);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
+        if let Some(input) = &input {
+            // Who does not read is not waited for.
+            rustix::io::ioctl_fionbio(input, true)?;
+        }
         let (alive, ended) = bounded(0);
         // A confined process waits for no other one, but that one's output ends with it. Nothing is ever said
         // there.
@@ -82,6 +88,14 @@ impl Minder {
     /// Disconnected when it has ended.
     pub(super) fn ended(&self) -> &Receiver<Infallible> {
         &self.ended
+    }
+
+    /// Has its forwarder read the configuration again.
+    pub(super) fn renew(&mut self) {
+        if let Some(input) = &mut self.input {
+            // Where there is no room, it has not read yet that this was asked for before.
+            let _ = input.write(b"\n");
+        }
     }
 
     /// From now on it ends, when its forwarder has.
@@ -153,7 +167,7 @@ pub fn mind_forwarder(config: &Config, file: &Path) -> ExitCode {
     let mut again_after = AGAIN_AFTER;
     // The receiver makes it.
     while reader::require_spool(&spool.path).is_err() {
-        if input_ends_within(LOOK_EVERY) {
+        if input_within(LOOK_EVERY) == Input::Ended {
             return ExitCode::SUCCESS;
         }
     }
@@ -182,8 +196,10 @@ pub fn mind_forwarder(config: &Config, file: &Path) -> ExitCode {
             Err(error) => (&events::ERROR, format!("cannot be started: {error}")),
         };
         say(event, &format!("the forwarder {how}; it is started again in {} s", again_after.as_secs()));
-        if input_ends_within(again_after) {
-            return ExitCode::SUCCESS;
+        match input_within(again_after) {
+            Input::Ended => return ExitCode::SUCCESS,
+            // What it ended for may be mended.
+            Input::Changed | Input::Silent => {}
         }
         if event.name == events::ERROR.name {
             again_after = (again_after * 2).min(AGAIN_AFTER_MAX);
@@ -206,7 +222,15 @@ fn run(file: &Path) -> io::Result<Ended> {
     let mut command = own_program();
     command.args(["forward", "--ends-with-input", "--config"]).arg(file);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-    while !input_ends_within(LOOK_EVERY) {
+    loop {
+        match input_within(LOOK_EVERY) {
+            Input::Ended => break,
+            Input::Changed => {
+                // One that has ended is waited for below, so this is nobody else.
+                let _ = kill_process(Pid::from_child(&child), Signal::HUP);
+            }
+            Input::Silent => {}
+        }
         if let Some(status) = child.try_wait()? {
             return Ok(Ended::First(status));
         }
@@ -223,13 +247,26 @@ fn run(file: &Path) -> io::Result<Ended> {
     Ok(Ended::WithInput)
 }
 
-/// Waits so long for the end of standard input. Whether it came.
-fn input_ends_within(wait: Duration) -> bool {
+/// What came of standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Silent,
+    /// The receiver's configuration may have changed.
+    Changed,
+    Ended,
+}
+
+/// Waits so long for standard input.
+fn input_within(wait: Duration) -> Input {
     let input = io::stdin();
-    // Its end is told in any case.
-    let mut polled = [PollFd::new(&input, PollFlags::empty())];
+    let mut polled = [PollFd::new(&input, PollFlags::IN)];
     match poll(&mut polled, Timespec::try_from(wait).ok().as_ref()) {
-        Ok(count) => count > 0,
-        Err(error) => error != Errno::INTR,
+        Ok(0) | Err(Errno::INTR) => Input::Silent,
+        Ok(_) => match rustix::io::read(&input, &mut [0; 64]) {
+            Ok(1..) => Input::Changed,
+            Err(Errno::INTR | Errno::AGAIN) => Input::Silent,
+            Ok(0) | Err(_) => Input::Ended,
+        },
+        Err(_) => Input::Ended,
     }
 }

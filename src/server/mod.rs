@@ -24,6 +24,7 @@ mod minder;
 mod own_program;
 mod reload;
 mod reloader;
+mod renewal;
 mod report;
 mod shard_start;
 mod start;

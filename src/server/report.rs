@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::reload::{Prepared, What};
 use super::watch::Watched;
-use crate::config::{AdminAddress, Config, Warning};
+use crate::config::{AdminAddress, Config, NeedsRestart, Warning};
 use crate::limits::{SHARDS_END_MAX, WORKERS_END_MAX};
 use crate::log::Log;
 use crate::log::events;
@@ -101,11 +101,7 @@ pub(super) fn reloaded(prepared: &Prepared, by: &'static str, log: &mut Log) {
     let Prepared { generation, warnings: found, notes: said, needs_restart, begun, .. } = prepared;
     warnings(found, log);
     notes(said, log);
-    for needed in needs_restart {
-        log.record(&events::NEEDS_RESTART, SystemTime::now())
-            .text("text", needed.to_string().as_bytes())
-            .end();
-    }
+    tell_needs(needs_restart, log);
     let mut record = log
         .record(&events::RELOADED, SystemTime::now())
         .number("generation", generation.number)
@@ -121,13 +117,7 @@ pub(super) fn reloaded(prepared: &Prepared, by: &'static str, log: &mut Log) {
 /// What whoever asked for a reload is told.
 pub(super) fn reload_answer(prepared: &Prepared) -> String {
     let Prepared { generation, warnings, needs_restart, begun, .. } = prepared;
-    let mut text = String::new();
-    for warning in warnings {
-        let _ = writeln!(text, "warning: {warning}");
-    }
-    for needed in needs_restart {
-        let _ = writeln!(text, "needs a restart: {needed}");
-    }
+    let mut text = told(warnings, needs_restart);
     let recipients =
         generation.table.count().map_or_else(String::new, |count| format!(", recipients: {count}"));
     let (number, listeners, took) = (generation.number, generation.places.len(), millis(*begun));
@@ -135,6 +125,26 @@ pub(super) fn reload_answer(prepared: &Prepared) -> String {
         text,
         "reloaded: new sessions begin in generation {number} (listeners: {listeners}{recipients}; {took} ms)"
     );
+    text
+}
+
+fn tell_needs(needs_restart: &[NeedsRestart], log: &mut Log) {
+    for needed in needs_restart {
+        log.record(&events::NEEDS_RESTART, SystemTime::now())
+            .text("text", needed.to_string().as_bytes())
+            .end();
+    }
+}
+
+/// The same, and warnings, for whoever asked.
+fn told(warnings: &[Warning], needs_restart: &[NeedsRestart]) -> String {
+    let mut text = String::new();
+    for warning in warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    for needed in needs_restart {
+        let _ = writeln!(text, "needs a restart: {needed}");
+    }
     text
 }
 
@@ -148,6 +158,35 @@ pub(super) fn not_reloaded(problems: &[String], what: What, generation: u64, log
         .text("text", stays(what).as_bytes())
         .end();
     log.flush();
+}
+
+/// A forwarder has read a configuration that it begins anew with. Gives what whoever asked is told.
+pub(super) fn renewed(
+    found: &[Warning],
+    needs_restart: &[NeedsRestart],
+    by: &'static str,
+    begun: SystemTime,
+    log: &mut Log,
+) -> String {
+    warnings(found, log);
+    tell_needs(needs_restart, log);
+    let record = log.record(&events::RELOADED, SystemTime::now()).plain("by", by);
+    record.number("took_ms", millis(begun)).end();
+    log.flush();
+    let mut text = told(found, needs_restart);
+    text.push_str("reloaded: the forwarder begins anew with it, once what is under way is settled\n");
+    text
+}
+
+/// A forwarder cannot begin anew with what it has read, and goes on. Gives what whoever asked is told.
+pub(super) fn not_renewed(problems: &[String], log: &mut Log) -> String {
+    const STAYS: &str = "nothing was changed; the forwarder goes on as before";
+    for problem in problems {
+        error(problem, log);
+    }
+    log.record(&events::NOT_RELOADED, SystemTime::now()).text("text", STAYS.as_bytes()).end();
+    log.flush();
+    format!("{}\nnot reloaded: {STAYS}\n", problems.join("\n"))
 }
 
 /// What whoever asked for a reload is told that changes nothing.

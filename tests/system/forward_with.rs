@@ -360,3 +360,25 @@ fn the_forwarder_is_the_user_whose_spool_it_is() {
     let said = log.lines().last().unwrap_or_default();
     assert!(said.starts_with('{') && said.contains("of [run_as] cannot run this program"), "{log}");
 }
+
+#[test]
+fn a_signal_to_the_receiver_has_its_forwarder_read_the_configuration_too() {
+    let (first, second) = (hop(), hop());
+    let mut server = start(&config(&first, ""));
+    deliver(&server);
+    wait_until(&server, "the first", || first.taken().len() == 1);
+    let beside_it = beside(&server);
+    let file = server.folder().join("ringmx.toml");
+    let changed = fs::read_to_string(&file).expect("a file");
+    fs::write(&file, changed.replace(&first.address().to_string(), &second.address().to_string()))
+        .expect("written");
+    server.signal(Signal::HUP);
+    wait_until(&server, "both have read it", || {
+        server.log().iter().filter(|line| line.contains(" reloaded ") && line.contains("by=signal")).count()
+            == 2
+    });
+    deliver(&server);
+    wait_until(&server, "the second", || second.taken().len() == 1);
+    assert_eq!(beside(&server), beside_it, "the same processes");
+    assert!(server.stop().success());
+}

@@ -23,6 +23,7 @@ mod forward_notices;
 mod forward_operations;
 mod forward_ordinary;
 mod forward_postfix;
+mod forward_reload;
 mod forward_with;
 mod front_line;
 mod fronts;

@@ -69,7 +69,6 @@ use crate::handoff::channel::{Consumer, Receiver, Sender};
 use crate::log::Log;
 use crate::metrics::ForwardMetrics;
 use crate::ring::{Event, Ring};
-use crate::shutdown::Shutdown;
 use crate::sink::Report;
 use crate::sink::spool::cursor::Cursor;
 use crate::timestamp;
@@ -301,16 +300,15 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    /// Runs until the process is to end and what was under way is settled. `stops` is called when that
-    /// begins.
+    /// Runs until it shall stop and what was under way is settled. `stops` is called when that begins.
     ///
     /// Gives how many messages had no answer when the time for that was over: they are delivered again.
-    pub(super) fn run(mut self, shutdown: &Shutdown, stops: impl Fn()) -> std::io::Result<usize> {
+    pub(super) fn run(mut self, shall_stop: impl Fn() -> bool, stops: impl Fn()) -> std::io::Result<usize> {
         let mut events = Vec::new();
         let mut sweep_at = self.now;
         let mut end_at = None;
         loop {
-            if end_at.is_none() && shutdown.has_begun() {
+            if end_at.is_none() && shall_stop() {
                 self.is_ending = true;
                 stops();
                 self.ends.ahead.stop();
