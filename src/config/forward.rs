@@ -195,6 +195,12 @@ pub(super) fn read(
     let mut maildirs: Vec<&Path> = Vec::new();
     for hop in routes.iter().flat_map(|route| &route.to) {
         let HopPlace::Maildir(path) = &hop.place else { continue };
+        if let SinkKind::Spool(spool) = &sink.kind
+            && maildir_parts(path).0.starts_with(&spool.path)
+        {
+            let spool = spool.path.display();
+            root.problem("forward", format!("{hop} is in the spool {spool}: give it a directory of its own"));
+        }
         let shares = |other: &&&Path| **other != path && maildir_parts(other).0 == maildir_parts(path).0;
         if let Some(other) = maildirs.iter().find(shares) {
             let text = format!(
@@ -287,6 +293,13 @@ fn route(mut section: Section<'_>) -> Vec<Route> {
         false,
         "Whether a next hop that offers XCLIENT (Postfix, Dovecot) is told who the client was.",
     );
+    let is_maildir = |to: &To| matches!(to, To::Hop(NextHop { place: HopPlace::Maildir(_), .. }));
+    if !to.is_empty() && to.iter().all(is_maildir) {
+        for key in ["tls", "xclient"].into_iter().filter(|key| section.given(key)) {
+            section
+                .warn(key, "it does nothing here: a maildir is written, and nobody is spoken to".to_owned());
+        }
+    }
     let connections_max = section.integer(
         "connections_max",
         CONNECTIONS_DEFAULT,

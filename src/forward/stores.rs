@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,9 @@ const RECEIPTS_MAX: usize = 1024;
 
 /// A store that cannot be opened, or that takes nothing, is opened anew after this time.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// What a directory is, whatever it is called.
+type Identity = (u64, u64);
 
 /// Who of a message is handed over together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,11 +82,12 @@ impl Stores {
             }
             let consumer = Consumer::new()?;
             let (sender, messages) = consumer.channel(HANDOFF_MESSAGES_MAX);
-            let (hop, settings) = (hop.to_string(), maildir_sink(path));
+            let (hop, place, settings) = (hop.to_string(), maildir_parts(path).0, maildir_sink(path));
             let surroundings = surroundings(config, report);
             let (to_engine, is_over) = (to_engine.clone(), Arc::clone(&is_over));
             let run = move || {
-                let store = Store { hop, settings, surroundings, sink: None, tried_at: None };
+                let (sink, tried_at, identity) = (None, None, None);
+                let store = Store { hop, place, settings, surroundings, sink, tried_at, identity };
                 store.run(&consumer, &messages, &to_engine, &is_over);
             };
             threads.start("ringmx-maildir".to_owned(), run)?;
@@ -169,12 +174,17 @@ fn surroundings(config: &Config, report: &Arc<dyn Report>) -> Surroundings {
 struct Store {
     /// What it is called.
     hop: String,
+    /// The directory that has the maildirs, or is the one.
+    place: PathBuf,
     settings: config::Sink,
     surroundings: Surroundings,
     /// None where it cannot be opened.
     sink: Option<Box<dyn Sink>>,
     /// When that was tried last.
     tried_at: Option<Instant>,
+    /// The directory that was opened last. Where the path leads to another one by now, that was moved away or
+    /// mounted over, and its mail would be where nobody looks for it.
+    identity: Option<Identity>,
 }
 
 impl Store {
@@ -208,6 +218,9 @@ impl Store {
     }
 
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
+        if self.sink.is_some() && self.identity != identity_of(&self.place) {
+            (self.sink, self.tried_at) = (None, None);
+        }
         self.open();
         let Some(sink) = &mut self.sink else {
             return outcomes.extend(batch.iter().map(|_| Outcome::TryAgain(TryAgain::Overload)));
@@ -227,8 +240,13 @@ impl Store {
         }
         let is_first = self.tried_at.is_none();
         self.tried_at = Some(Instant::now());
+        // Before it is opened: what takes its place meanwhile is another.
+        let before = identity_of(&self.place);
         match self.opened(is_first) {
-            Ok(sink) => self.sink = Some(sink),
+            Ok(sink) => {
+                self.sink = Some(sink);
+                self.identity = before.or_else(|| identity_of(&self.place));
+            }
             Err(why) => {
                 let error = io::Error::other(why);
                 self.surroundings.report.machine_error("open the maildir", Site::Named(&self.hop), &error);
@@ -244,6 +262,11 @@ impl Store {
         let make = opened.workers.into_iter().next().ok_or("it has no worker")?;
         make().map_err(|error| error.to_string())
     }
+}
+
+/// That of the directory that a path leads to; none where there is none.
+fn identity_of(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()))
 }
 
 /// Takes what waits, up to the bounds of a batch. True when nothing will come any more.

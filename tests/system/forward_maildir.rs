@@ -75,20 +75,44 @@ fn a_maildir_that_is_gone_is_a_next_hop_that_is_down_until_it_is_back() {
     send(&near, &["b@example.test"], MESSAGE);
     wait_until(&forwarder, "the first", || count(&mail) == 1);
     fs::remove_dir_all(&mail).expect("removed");
-    // What it is made in is away as well.
-    let away = folder.path().with_extension("away");
-    fs::rename(folder.path(), &away).expect("moved");
+    fs::write(&mail, "in its place").expect("a file");
     for _ in 0..5 {
         send(&near, &["b@example.test"], MESSAGE);
     }
     let line = forwarder.wait_for("next-hop-down");
     assert!(line.contains("cannot be"), "{line}");
     assert!(queue(&near, &["list"]).is_empty(), "the log is the queue");
-    fs::rename(&away, folder.path()).expect("moved back");
+    assert!(!forwarder.log().contains(" deferred "), "its mail was not tried");
+    fs::remove_file(&mail).expect("removed");
     wait_until(&forwarder, "the others", || count(&mail) == 5);
     forwarder.wait_for("next-hop-up");
     wait_until(&forwarder, "nothing waits", || queue(&near, &["list"]).is_empty());
     forwarder.stop();
+}
+
+#[test]
+fn mail_goes_where_the_path_leads_also_when_that_is_another_directory_by_now() {
+    for template in ["", "/{local}"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mail, away) = (folder.path().join("mail"), folder.path().join("away"));
+        let near = near(&format!("[[forward]]\nto = [\"maildir:{}{template}\"]\n", mail.display()));
+        let forwarder = Forwarder::start(&near);
+        let of =
+            |directory: &Path| if template.is_empty() { directory.to_owned() } else { directory.join("b") };
+        send(&near, &["b@example.test"], MESSAGE);
+        wait_until(&forwarder, "the first", || count(&of(&mail)) == 1);
+        fs::rename(&mail, &away).expect("moved");
+        fs::create_dir(&mail).expect("another one");
+        send(&near, &["b@example.test"], MESSAGE);
+        wait_until(&forwarder, "the second", || count(&of(&mail)) == 1);
+        assert_eq!(count(&of(&away)), 1);
+        fs::remove_dir_all(&mail).expect("removed");
+        send(&near, &["b@example.test"], MESSAGE);
+        // It is made anew, as at the start.
+        wait_until(&forwarder, "the third", || count(&of(&mail)) == 1);
+        assert!(!forwarder.log().contains(" deferred "), "{}", forwarder.log());
+        forwarder.stop();
+    }
 }
 
 #[test]
@@ -238,8 +262,17 @@ fn two_ways_to_write_one_directory_are_an_error() {
     let file = folder.path().join("mx.toml");
     let config = "hostname = \"mx.test\"\ndomains = [\"x.test\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"spool\"\n\
                   path = \"spool\"\n[[forward]]\nto = [\"maildir:a/{local}\", \"maildir:a/{domain}\"]\n";
-    fs::write(&file, config).expect("written");
-    let output = Command::new(program()).arg("check").arg(&file).output().expect("it runs");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && told.contains("are in one directory"), "{told}");
+    let check = |config: &str| {
+        fs::write(&file, config).expect("written");
+        let output = Command::new(program()).arg("check").arg(&file).output().expect("it runs");
+        (output.status.success(), String::from_utf8(output.stderr).expect("UTF-8"))
+    };
+    let (is_good, told) = check(config);
+    assert!(!is_good && told.contains("are in one directory"), "{told}");
+    let both = "\"maildir:a/{local}\", \"maildir:a/{domain}\"";
+    let (is_good, told) = check(&config.replace(both, "\"maildir:./spool/mail\""));
+    assert!(!is_good && told.contains("spool: give it a directory of its own"), "{told}");
+    let alone = config.replace(both, "\"maildir:a\"");
+    let (is_good, told) = check(&format!("{alone}tls = \"required\"\nxclient = true\n"));
+    assert!(is_good && told.matches("it does nothing here: a maildir is written").count() == 2, "{told}");
 }

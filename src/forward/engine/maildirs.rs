@@ -97,7 +97,6 @@ impl<R: Ring> Engine<R> {
         let fate = self.schedule.finished(id, Ended::Untouched(why), self.now);
         self.count_attempt(destination, Attempt::NoSession);
         self.tell_down(destination, host, Down::NoSession, why);
-        self.tell_delivered(&current, fate);
         current.accepted_by.clear();
         self.settle(current, fate, None);
     }
