@@ -219,11 +219,18 @@ pub const SPILL_WAIT_MAX: Duration = Duration::from_mins(2);
 /// Recipients of one shard that the store is asked about at a time; past it RCPT is answered `451`.
 pub const INQUIRIES_AWAY_MAX: usize = 4096;
 
-/// Recipients of one shard that a map is asked about at a time; past it RCPT is answered `451`.
+/// Recipients of one shard that a map is asked about at a time, where there are several routes an equal part
+/// of it for each; past it RCPT is answered `451`.
 pub const MAP_INQUIRIES_AWAY_MAX: usize = 1024;
 
-/// Threads that ask a map of recipients, each one question at a time.
+/// Threads that ask a map of recipients, or the next hops of the only route, each one question at a time.
 pub const MAP_THREADS: usize = 4;
+
+/// The same for one route of several.
+pub const MAP_THREADS_A_ROUTE: usize = 2;
+
+/// Routes whose next hops are asked by threads of their own; with more than these some share theirs.
+pub const MAP_GROUPS_MAX: usize = 8;
 
 /// RCPT waits this long for a map of recipients, then `451`.
 pub const MAP_WAIT_MAX: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@
 
 use std::fmt::{self, Display};
 
-use crate::config::{Config, Listener, Shard, recipients};
+use crate::config::{Config, Listener, RecipientMap, Shard, recipients};
 use crate::dns::lookup::{KEPT_ANSWERS_MAX, KEPT_BYTES_MAX, OUT_MAX, SOCKETS_MAX};
 use crate::dns::table::{ANSWERS_BYTES_MAX, ANSWERS_MAX, QUESTIONS_OUT_MAX};
 use crate::front::checks::Greylisting;
@@ -17,9 +17,9 @@ use crate::limits::{
     ENVELOPES_BYTES_MAX, GREYLIST_PLACES, HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX,
     INQUIRIES_AWAY_MAX, KEYS_BYTES_MAX, LISTEN_BACKLOG, MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX,
     MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, MAP_INQUIRIES_AWAY_MAX, MAP_LATE_MAX, MAP_LISTED_MAX,
-    MAP_THREADS, MAP_UNLISTED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX,
-    REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, RESULTS_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX,
-    SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
+    MAP_UNLISTED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX,
+    REPLY_BYTES_MAX, RESULTS_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX, STAGING_BYTES,
+    TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
 use crate::ring::locked_memory;
 use crate::smtp::settings::TlsPolicy;
@@ -414,7 +414,8 @@ impl Counts {
         let of_shard = |shard: &Shard| octets(shard.connections_max + REFUSED_CONNECTIONS_MAX);
         let workers = octets(config.sink.facts().workers(config.sink.workers)).min(shards);
         let lookup_threads = octets(config.lookup_threads());
-        let of_map = config.recipient_map.as_ref().map_or(0, |_| octets(MAP_THREADS));
+        let of_map = config.recipient_map.as_ref().map(RecipientMap::thread_groups);
+        let of_map = of_map.map_or(0, |(groups, each)| octets(groups * each));
         Self {
             shards,
             connections: config.shards.iter().map(of_shard).sum(),

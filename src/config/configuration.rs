@@ -170,8 +170,8 @@ impl Config {
 /// document has no problems afterwards.
 pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let mut root = Section::root(document);
-    // The sink goes by it, and has done so.
-    root.reloads_but(&["local_part_case_sensitive", "recipient_delimiter"]);
+    // The sink goes by them, and has done so; and threads that ask next hops.
+    root.reloads_but(&["local_part_case_sensitive", "recipient_delimiter", "recipients_down"]);
     let identity = identity::read(&mut root);
     let (tls, certificate_lines) = tls::read(&mut root);
     let listeners = listener::read(&mut root, &identity, tls.is_possible());
@@ -201,7 +201,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let (recipients, recipient_map) = match identity.recipients {
         Some(RecipientSource::File(path)) => (Some(path), None),
         Some(RecipientSource::Map(map)) => (None, Some(RecipientMap::Socketmap(map))),
-        Some(RecipientSource::NextHops) => match NextHops::of(&forward) {
+        Some(RecipientSource::NextHops) => match NextHops::of(&forward, identity.takes_unasked) {
             Ok(hops) => (None, Some(RecipientMap::NextHops(hops))),
             Err(text) => {
                 root.problem("recipients", text);

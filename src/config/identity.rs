@@ -30,6 +30,8 @@ pub(super) struct Identity {
     /// `domains` is not given, as opposed to given and bad.
     pub(super) any_domain: bool,
     pub(super) recipients: Option<RecipientSource>,
+    /// Whether a recipient is taken where no next hop can be asked about it.
+    pub(super) takes_unasked: bool,
     pub(super) aliases: Option<PathBuf>,
     pub(super) postmaster: String,
     pub(super) local_part_case_sensitive: bool,
@@ -70,6 +72,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
             None => Ok(RecipientSource::File(base_dir.join(text))),
         },
     );
+    let takes_unasked = takes_unasked(root, recipients.as_ref());
     let aliases = root.path(
         "aliases",
         Fallback::Computed { example: "\"aliases.txt\"", default: "nobody has an alias" },
@@ -101,6 +104,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
         domains_without_mail,
         any_domain,
         recipients,
+        takes_unasked,
         aliases,
         local_part_case_sensitive: root.boolean(
             "local_part_case_sensitive",
@@ -142,6 +146,21 @@ pub(super) fn postmaster_rule(root: &Section<'_>, identity: &Identity) {
             format!("{stored}, which they do not accept: set `postmaster` to a mailbox in one of them");
         root.warn("domains", text);
     }
+}
+
+/// What becomes of recipients while the next hops that are asked about them are down.
+fn takes_unasked(root: &mut Section<'_>, recipients: Option<&RecipientSource>) -> bool {
+    const KEY: &str = "recipients_down";
+    let takes = root.choice(
+        KEY,
+        &[("defer", false), ("accept", true)],
+        "With `recipients = \"ask\"`, while no next hop of a recipient's route can be reached: `defer` has the client come again (451), `accept` takes the recipient, who may not exist.",
+    );
+    let asks = matches!(recipients, Some(RecipientSource::NextHops));
+    if takes && !asks && !root.faulty("recipients") {
+        root.problem(KEY, "nobody is asked about recipients: it goes with `recipients = \"ask\"`".to_owned());
+    }
+    takes
 }
 
 fn domains(root: &mut Section<'_>) -> Vec<DomainPattern> {

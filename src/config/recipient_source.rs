@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::forward::{Forward, HopPlace, HopTls, NextHop};
 use super::recipient_map::{MapAddress, Socketmap, hosts};
+use crate::limits::{MAP_GROUPS_MAX, MAP_THREADS, MAP_THREADS_A_ROUTE};
 use crate::mail::domain::DomainPattern;
 
 /// Who is asked about recipients.
@@ -22,6 +23,8 @@ pub enum RecipientMap {
 pub struct NextHops {
     /// `[[forward]]`.
     pub routes: Vec<AskedRoute>,
+    /// A recipient about whom none of them can be asked is taken.
+    pub takes_unasked: bool,
 }
 
 /// What of a route says how recipients are asked about.
@@ -47,6 +50,25 @@ impl RecipientMap {
     }
 }
 
+impl RecipientMap {
+    /// How many groups of threads ask, and of how many threads each: what a next hop does that is slow, or
+    /// silent, is no trouble of other routes.
+    pub fn thread_groups(&self) -> (usize, usize) {
+        let routes = match self {
+            Self::Socketmap(_) => 1,
+            Self::NextHops(hops) => hops.routes.len(),
+        };
+        if routes > 1 { (routes.min(MAP_GROUPS_MAX), MAP_THREADS_A_ROUTE) } else { (1, MAP_THREADS) }
+    }
+
+    /// Which of the groups asks about the recipients of a domain, which is in lower case as A-labels.
+    pub fn group_of(&self, domain: &[u8]) -> usize {
+        let Self::NextHops(hops) = self else { return 0 };
+        let route = std::str::from_utf8(domain).ok().and_then(|domain| hops.route_of(domain));
+        route.map_or(0, |(number, _)| number % self.thread_groups().0)
+    }
+}
+
 impl fmt::Display for RecipientMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -58,7 +80,7 @@ impl fmt::Display for RecipientMap {
 
 impl NextHops {
     /// Those of these routes. An error says what cannot be asked, and what to do.
-    pub(super) fn of(forward: &Forward) -> Result<Self, String> {
+    pub(super) fn of(forward: &Forward, takes_unasked: bool) -> Result<Self, String> {
         if forward.routes.is_empty() {
             return Err("there is no [[forward]], so there is no next hop to ask: write one, or name a file (\"./ask\" if that is its \
                         name)"
@@ -70,7 +92,7 @@ impl NextHops {
             let to = to.collect::<Result<_, String>>()?;
             routes.push(AskedRoute { domains: route.domains.clone(), to, tls: route.tls });
         }
-        Ok(Self { routes })
+        Ok(Self { routes, takes_unasked })
     }
 
     /// The route of a domain, which is in lower case as A-labels, and its number.

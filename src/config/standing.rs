@@ -63,6 +63,12 @@ impl Config {
             sink.requiretls = self.sink.requiretls;
         }
         let shards = running.shards.iter().map(|shard| taken_by_shard(shard, &self.shards)).collect();
+        let mut recipient_map = self.recipient_map.clone();
+        if let (Some(RecipientMap::NextHops(new)), Some(RecipientMap::NextHops(old))) =
+            (&mut recipient_map, &running.recipient_map)
+        {
+            new.takes_unasked = old.takes_unasked;
+        }
         let mut log = self.log.clone();
         log.format = running.log.format;
         log.file.clone_from(&running.log.file);
@@ -70,6 +76,7 @@ impl Config {
             sink,
             shards,
             log,
+            recipient_map,
             front: Front { state: running.front.state.clone(), ..self.front.clone() },
             // The table is made once, also where only its default would be another.
             client_places: running.client_places,

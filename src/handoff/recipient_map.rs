@@ -42,4 +42,6 @@ pub enum Found {
     Unlisted,
     /// It was not said.
     Unknown,
+    /// Nobody could be asked, and it is taken all the same.
+    Supposed,
 }

@@ -1,8 +1,9 @@
 //! The threads that ask somebody else about recipients, so that no shard waits for it: a program that serves
 //! a map of them, or the next hops of their mail.
 //!
-//! Each thread asks one question after the other, on connections of its own. A client waits for
-//! [`MAP_WAIT_MAX`](crate::limits::MAP_WAIT_MAX) at most, counted from its RCPT: questions that waited as
+//! Each thread asks one question after the other, on connections of its own. The next hops of a route are
+//! asked by a group of threads of its own, so one that is slow is no other route's trouble. A client waits
+//! for [`MAP_WAIT_MAX`](crate::limits::MAP_WAIT_MAX) at most, counted from its RCPT: questions that waited as
 //! long already are answered as unknown without asking, so those that are asked have their time. Whatever
 //! goes wrong is unknown: neither yes nor no.
 
@@ -55,6 +56,11 @@ impl Asked {
 }
 
 impl Asked {
+    /// Who is asked.
+    pub fn map(&self) -> &RecipientMap {
+        &self.map
+    }
+
     /// Whether each spelling of a recipient is another one for those who are asked.
     pub fn minds_spelling(&self) -> bool {
         matches!(self.map, RecipientMap::NextHops(_))

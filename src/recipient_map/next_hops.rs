@@ -2,7 +2,7 @@
 //! goes there, so that whom it does not know is refused at the door.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,8 +56,11 @@ impl Asker for NextHopAsker<'_> {
         let deadline = inquiry.asked_at + MAP_WAIT_MAX;
         let domain = Mailbox::of_whole(&inquiry.recipient).domain;
         let Ok(domain) = std::str::from_utf8(domain) else { return Found::Unknown };
+        // What no route takes nobody gets.
         let Some((number, route)) = self.hops.route_of(domain) else { return Found::Unknown };
         let count = route.to.len();
+        let mut failed = Vec::new();
+        let mut answered = None;
         for (host, (name, _)) in route.to.iter().enumerate() {
             let now = Instant::now();
             let known = self.known.entry((number, host)).or_default();
@@ -67,23 +70,33 @@ impl Asker for NextHopAsker<'_> {
             let until = if host + 1 < count { deadline.min(now + FIRST_WAIT_MAX) } else { deadline };
             let place = Place { hostname: self.hostname, tls: self.tls, route, host };
             match place.ask(known, &inquiry.recipient, until) {
-                Ok(Said::Yes) => return Found::Listed,
-                Ok(Said::No) => return Found::Unlisted,
-                Ok(Said::NotNow) => return Found::Unknown,
-                Ok(Said::Refuses(why)) => {
-                    self.tell(name, why);
-                    return Found::Unknown;
+                Ok(said) => {
+                    answered = Some(match said {
+                        Said::Yes => Found::Listed,
+                        Said::No => Found::Unlisted,
+                        Said::NotNow => Found::Unknown,
+                        Said::Refuses(why) => {
+                            failed.push((name, io::Error::new(ErrorKind::PermissionDenied, why)));
+                            Found::Unknown
+                        }
+                    });
+                    break;
                 }
                 // The question has waited for others, and the next hop had no time.
                 Err(Trouble::Silent) if until.saturating_duration_since(now) < FIRST_WAIT_MAX => {}
                 Err(trouble) => {
                     let pause = if matches!(trouble, Trouble::Silent) { SILENT_FOR } else { FAILED_FOR };
                     known.is_down_until = Some(Instant::now() + pause);
-                    self.tell(name, trouble.to_string());
+                    failed.push((name, trouble.as_error()));
                 }
             }
         }
-        Found::Unknown
+        let unasked = if self.hops.takes_unasked { Found::Supposed } else { Found::Unknown };
+        let found = answered.unwrap_or(unasked);
+        for (hop, error) in failed {
+            self.tell(hop, found, &error);
+        }
+        found
     }
 
     fn rest(&mut self) -> Option<Duration> {
@@ -112,9 +125,16 @@ impl<'a> NextHopAsker<'a> {
         Self { hops, hostname, tls, report, known: HashMap::new() }
     }
 
-    fn tell(&self, hop: &NextHop, why: String) {
-        let what = "ask about recipients, who get 451 until that is mended, at";
-        self.report.machine_error(what, Site::Named(&hop.to_string()), &io::Error::other(why));
+    /// Says that one could not be asked, and what is said of the recipient for that.
+    fn tell(&self, hop: &NextHop, found: Found, error: &io::Error) {
+        let what = match found {
+            Found::Unknown => "ask about recipients, who get 451 until that is mended, at",
+            Found::Supposed => "ask about recipients, who are taken unasked until that is mended, at",
+            Found::Listed | Found::ByDomain | Found::Unlisted => {
+                "ask about recipients, and asked another one of its route, at"
+            }
+        };
+        self.report.machine_error(what, Site::Named(&hop.to_string()), error);
     }
 }
 

@@ -59,6 +59,18 @@ pub(super) enum Trouble {
     Tls(String),
 }
 
+impl Trouble {
+    /// For the log, which tells each kind of error once in a while.
+    pub(super) fn as_error(&self) -> io::Error {
+        let kind = match self {
+            Self::Ended(_) => io::ErrorKind::ConnectionAborted,
+            Self::Silent => io::ErrorKind::TimedOut,
+            Self::Tls(_) => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, self.to_string())
+    }
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -20,15 +20,13 @@ use crate::dns::table::QUESTIONS_OUT_MAX;
 use crate::handoff::channel::{Consumer, Receiver, Sender as ToWorker};
 use crate::handoff::lookup::Asked;
 use crate::handoff::message::Message;
-use crate::limits::{
-    HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, MAP_INQUIRIES_AWAY_MAX, MAP_THREADS, SPILLS_AWAY_MAX,
-};
+use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, MAP_INQUIRIES_AWAY_MAX, SPILLS_AWAY_MAX};
 use crate::metrics::{Registry, SpillValues};
 use crate::recipient_map;
 use crate::shard::inbox::Letterbox;
 use crate::shard::mailboxes::Lookup;
 use crate::shard::parts::Overflow;
-use crate::shard::recipient_map::ToThreads;
+use crate::shard::recipient_map::{Groups, ToThreads};
 use crate::sink::space::Space;
 use crate::sink::spill_file::SpillTo;
 use crate::sink::spiller::Spiller;
@@ -165,8 +163,11 @@ impl Workers {
             })?;
             Ok(to_map)
         };
-        let senders = (0..MAP_THREADS).map(start).collect::<Result<_, _>>()?;
-        Ok(ToThreads { senders, is_asked_as_it_came: asked.minds_spelling() })
+        let (groups, each) = asked.map().thread_groups();
+        let senders = (0..groups * each).map(start).collect::<Result<_, _>>()?;
+        let map = asked.map().clone();
+        let groups = Groups { count: groups, of_domain: Arc::new(move |domain| map.group_of(domain)) };
+        Ok(ToThreads { senders, groups, is_asked_as_it_came: asked.minds_spelling() })
     }
 
     /// Starts the thread that keeps what is known of clients, if it is kept. It ends when what is given here

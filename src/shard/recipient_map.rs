@@ -4,6 +4,8 @@
 //! the usual RCPT is answered in its turn.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::table::Key;
@@ -46,10 +48,33 @@ pub(super) enum Asked {
 /// The ways to the threads that ask; none where nobody is asked.
 #[derive(Debug, Clone, Default)]
 pub struct ToThreads {
-    /// One a thread.
+    /// One a thread, those of a group side by side.
     pub senders: Vec<Sender<MapInquiry>>,
+    /// Who of them asks about whom.
+    pub groups: Groups,
     /// Each spelling of a recipient is another one for those who are asked, as for next hops.
     pub is_asked_as_it_came: bool,
+}
+
+/// Groups of threads, as many in each. What those who are asked by one do to it is no trouble of another.
+#[derive(Clone)]
+pub struct Groups {
+    /// How many there are, at least one.
+    pub count: usize,
+    /// Which one asks about the recipients of a domain.
+    pub of_domain: Arc<dyn Fn(&[u8]) -> usize + Send + Sync>,
+}
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self { count: 1, of_domain: Arc::new(|_| 0) }
+    }
+}
+
+impl fmt::Debug for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Groups").field("count", &self.count).finish_non_exhaustive()
+    }
 }
 
 /// A thread that asks.
@@ -67,6 +92,7 @@ pub struct RecipientMap {
     is_asked_as_it_came: bool,
     /// None where there is no map.
     threads: Vec<Thread>,
+    groups: Groups,
     /// `len <= MAP_LISTED_MAX`
     listed: HashMap<Box<[u8]>, (Mapped, Instant)>,
     /// `len <= MAP_UNLISTED_MAX`: who tries many names drives out no names of others.
@@ -82,9 +108,9 @@ const TRY_AGAIN: Mapped = Mapped::Refused(Verdict::TryAgain);
 impl RecipientMap {
     /// That of this shard, which asks these threads.
     pub fn new(shard: u16, to: ToThreads) -> Self {
-        let ToThreads { senders, is_asked_as_it_came } = to;
+        let ToThreads { senders, groups, is_asked_as_it_came } = to;
         let threads = senders.into_iter().map(|sender| Thread { sender, away: 0 }).collect();
-        Self { shard, is_asked_as_it_came, threads, ..Self::default() }
+        Self { shard, is_asked_as_it_came, threads, groups, ..Self::default() }
     }
 
     /// Asks whether the map has a recipient, where the policy of the session says that it is to be asked.
@@ -107,14 +133,21 @@ impl RecipientMap {
         match known {
             _ if !is_asked => return Asked::Now(Mapped::Taken),
             Some(mapped) => return Asked::Now(mapped),
-            None if self.away >= MAP_INQUIRIES_AWAY_MAX => return Asked::Now(TRY_AGAIN),
             None => {}
+        }
+        let each = self.threads.len() / self.groups.count;
+        let group = (self.groups.of_domain)(recipient.domain);
+        let threads = self.threads.iter_mut().enumerate().skip(group * each).take(each);
+        let away: usize = threads.map(|(_, thread)| thread.away).sum();
+        if away >= MAP_INQUIRIES_AWAY_MAX / self.groups.count {
+            return Asked::Now(TRY_AGAIN);
         }
         let mut keys = Vec::new();
         policy.map_keys(recipient, &mut |key| keys.push(key.into()));
         // What a thread has taken is in no queue, and may take it five seconds.
         let waiting = |thread: &Thread| thread.away + thread.sender.len();
-        let shortest = self.threads.iter_mut().enumerate().min_by_key(|(_, thread)| waiting(thread));
+        let threads = self.threads.iter_mut().enumerate().skip(group * each).take(each);
+        let shortest = threads.min_by_key(|(_, thread)| waiting(thread));
         let Some((number_of_thread, thread)) = shortest else { return Asked::Now(TRY_AGAIN) };
         let origin = Origin { shard: self.shard, connection };
         let whole = recipient.whole.into();
@@ -147,6 +180,8 @@ impl RecipientMap {
                 (refused, Some((&mut self.unlisted, MAP_UNLISTED_MAX)))
             }
             Found::Unknown => (TRY_AGAIN, is_late.then_some((&mut self.late, MAP_LATE_MAX))),
+            // Nobody has named it.
+            Found::Supposed => (Mapped::ByDomain, is_late.then_some((&mut self.late, MAP_LATE_MAX))),
         };
         let of_map = inquiry.keys.into_iter().next();
         let whole = if self.is_asked_as_it_came { Some(inquiry.recipient) } else { of_map };
@@ -196,7 +231,7 @@ mod tests {
     }
 
     fn to(senders: Vec<Sender<MapInquiry>>) -> ToThreads {
-        ToThreads { senders, is_asked_as_it_came: false }
+        ToThreads { senders, groups: Groups::default(), is_asked_as_it_came: false }
     }
 
     fn map() -> (RecipientMap, Receiver<MapInquiry>) {
@@ -232,6 +267,7 @@ mod tests {
             ("d@x.test", Found::ByDomain, Mapped::ByDomain, Some(LISTED_AGE_MAX)),
             ("b@x.test", Found::Unlisted, UNKNOWN, Some(UNLISTED_AGE_MAX)),
             ("c@x.test", Found::Unknown, TRY_AGAIN, None),
+            ("e@x.test", Found::Supposed, Mapped::ByDomain, None),
         ] {
             assert_eq!(ask(&mut map, name, start), None);
             assert_eq!(answer(&mut map, &inquiries, found, start), verdict);
@@ -285,6 +321,24 @@ mod tests {
         map.handle_answer(MapAnswer { inquiry: waits, found: Found::Listed }, now);
         assert_eq!(ask(&mut map, "b@x.test", now), None);
         answer(&mut map, &inquiries[0], Found::Listed, now);
+    }
+
+    #[test]
+    fn what_one_group_waits_for_keeps_no_other_waiting() {
+        let consumer = || Consumer::new().expect("a bell").channel(MAP_INQUIRIES_AWAY_MAX);
+        let (senders, inquiries): (Vec<_>, Vec<_>) = (0..4).map(|_| consumer()).unzip();
+        let of_domain = Arc::new(|domain: &[u8]| usize::from(domain == b"y.test"));
+        let groups = Groups { count: 2, of_domain };
+        let now = Instant::now();
+        let mut map = RecipientMap::new(0, ToThreads { senders, groups, is_asked_as_it_came: false });
+        let count_max = MAP_INQUIRIES_AWAY_MAX / 2;
+        for number in 0..count_max {
+            assert_eq!(ask(&mut map, &format!("{number}@x.test"), now), None);
+        }
+        assert_eq!(ask(&mut map, "more@x.test", now), Some(TRY_AGAIN));
+        assert_eq!(ask(&mut map, "a@y.test", now), None);
+        let waiting = inquiries.iter().map(|thread| std::iter::from_fn(|| thread.next()).count());
+        assert_eq!(waiting.collect::<Vec<_>>(), [count_max / 2, count_max / 2, 1, 0]);
     }
 
     #[test]

@@ -118,6 +118,86 @@ fn a_next_hop_that_is_away_is_451_until_it_is_back() {
     }
 }
 
+/// The configuration that takes whom nobody can be asked about.
+fn taking(routes: &str) -> String {
+    config(routes).replace("recipients = \"ask\"", "recipients = \"ask\"\nrecipients_down = \"accept\"")
+}
+
+#[test]
+fn who_cannot_be_asked_about_is_taken_where_that_is_wanted_and_only_then() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let near = Server::start_whole(&taking(&route(&smtp(address))));
+    let mut client = begun(&near);
+    rcpt(&mut client, "nobody@x.test", "250 2.1.5");
+    rcpt(&mut client, "closed@x.test", "250 2.1.5");
+    rcpt(&mut client, "anna@elsewhere.test", "550 5.7.1");
+    near.wait_for_log(|line| line.contains("who are taken unasked until that is mended"));
+    let _hop = NextHop::on(TcpListener::bind(address).expect("the port"), manner(&["PIPELINING"]));
+    // It was not remembered; and what is said is believed. In one transaction it is not asked about again.
+    let start = Instant::now();
+    loop {
+        client = begun(&near);
+        client.send(b"RCPT TO:<nobody@x.test>\r\n");
+        let reply = client.reply();
+        if reply.starts_with("550 5.1.1") {
+            break;
+        }
+        assert!(reply.starts_with("250") && start.elapsed() < Duration::from_secs(3), "{reply}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    rcpt(&mut client, "closed@x.test", "451 4.3.0");
+    rcpt(&mut client, "full@x.test", "451 4.3.0");
+    rcpt(&mut client, "anna@x.test", "250 2.1.5");
+}
+
+#[test]
+fn a_silent_next_hop_is_waited_for_once_by_each_thread() {
+    let mute = listen(|stream| {
+        let _ = BufReader::new(stream).read_line(&mut String::new());
+        Ok(())
+    });
+    let near = Server::start_whole(&taking(&route(&smtp(mute))));
+    let mut client = begun(&near);
+    let start = Instant::now();
+    for name in 0..40 {
+        rcpt(&mut client, &format!("name{name}@x.test"), "250 2.1.5");
+    }
+    let took = start.elapsed();
+    assert!((Duration::from_secs(4)..Duration::from_secs(26)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn a_silent_next_hop_keeps_no_other_routes_clients_waiting() {
+    let mute = listen(|stream| {
+        let _ = BufReader::new(stream).read_line(&mut String::new());
+        Ok(())
+    });
+    let hop = NextHop::start(manner(&["PIPELINING"]));
+    let silent = format!("[[forward]]\ndomains = [\"other.test\"]\nto = [{}]\n", smtp(mute));
+    let near = near(&format!("{silent}{}", route(&smtp(hop.address()))));
+    let waiting: Vec<_> = (0..8)
+        .map(|number| {
+            let mut client = begun(&near);
+            client.send(format!("RCPT TO:<name{number}@other.test>\r\n").as_bytes());
+            client
+        })
+        .collect();
+    // All threads of that route wait by now.
+    std::thread::sleep(Duration::from_millis(300));
+    let start = Instant::now();
+    let mut client = begun(&near);
+    for number in 0..8 {
+        rcpt(&mut client, &format!("nobody{number}@x.test"), "550 5.1.1");
+    }
+    rcpt(&mut client, "anna@x.test", "250 2.1.5");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    for mut client in waiting {
+        client.expect("451 4.3.0");
+    }
+}
+
 #[test]
 fn the_second_is_asked_where_the_first_is_away_or_silent() {
     let mute = listen(|stream| {
@@ -382,6 +462,11 @@ fn what_cannot_be_asked_is_told_by_check() {
         let said = check(routes);
         assert!(said.contains(why) && said.contains("recipients"), "{said}");
     }
+    let text = taking("").replace("recipients = \"ask\"\n", "");
+    std::fs::write(&file, text).expect("written");
+    let output = std::process::Command::new(program()).arg("check").arg(&file).output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(said.contains(":3: recipients_down: nobody is asked about recipients"), "{said}");
     let said = check("[[forward]]\nto = [\"smtp://127.0.0.1:1\"]\n");
     assert!(said.contains("smtp://127.0.0.1:1 is not there now"), "{said}");
 }

@@ -12,6 +12,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("domains", "discard", "[\"x.test\"]", "[\"x.test\", \"y.test\"]"),
     ("domains_without_mail", "discard", "[\"y.test\"]", "[\"y.test\", \"z.test\"]"),
     ("recipients", "discard", "\"a\"", "\"b\""),
+    ("recipients_down", "spool", "\"defer\"", "\"accept\""),
     ("aliases", "discard", "\"a\"", "\"b\""),
     ("postmaster", "discard", "-", "\"p@x.test\""),
     ("local_part_case_sensitive", "discard", "false", "true"),
@@ -173,7 +174,11 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
         }
     };
     let given = |name: &'static str, value: &str| (name, value.to_owned());
-    put("", "", &[given("hostname", "\"mx.test\""), given("domains", "[\"x.test\"]")]);
+    let mut top = vec![given("hostname", "\"mx.test\""), given("domains", "[\"x.test\"]")];
+    if key == "recipients_down" {
+        top.push(given("recipients", "\"ask\""));
+    }
+    put("", "", &top);
     put("[tls]", "tls", &[]);
     let is_self_signed = key == "tls.self_signed";
     if !is_self_signed {
@@ -186,7 +191,7 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
         sink.push(given("path", "\"store\""));
     }
     put("[[sink]]", "sink", &sink);
-    if table == "forward" {
+    if table == "forward" || key == "recipients_down" {
         put("[[forward]]", "forward", &[given("to", "[\"lmtp://127.0.0.1:24\"]")]);
     }
     if table == "forward_queue" {
