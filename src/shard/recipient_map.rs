@@ -56,13 +56,16 @@ pub struct ToThreads {
     pub is_asked_as_it_came: bool,
 }
 
+/// Gives the group that asks about the recipients of a domain, which is in lower case as A-labels.
+pub type GroupOf = dyn Fn(&[u8]) -> usize + Send + Sync;
+
 /// Groups of threads, as many in each. What those who are asked by one do to it is no trouble of another.
 #[derive(Clone)]
 pub struct Groups {
     /// How many there are, at least one.
     pub count: usize,
-    /// Which one asks about the recipients of a domain.
-    pub of_domain: Arc<dyn Fn(&[u8]) -> usize + Send + Sync>,
+    /// Which one asks about whom; less than `count`.
+    pub of_domain: Arc<GroupOf>,
 }
 
 impl Default for Groups {
