@@ -37,7 +37,8 @@ pub enum QueueCommand {
     },
     /// One line a message and destination: id, state, age, next attempt, attempts that were deferred and
     /// connections that were lost, reverse-path, recipients, destination, the last reply. The age of one that
-    /// was given up counts from then.
+    /// was given up counts from then. What the forwarder, if it runs, cannot read is `unreadable`, with its
+    /// place in the spool for an id, and why.
     List {
         /// With what the forwarder runs.
         #[command(flatten)]
@@ -47,7 +48,8 @@ pub enum QueueCommand {
         json: bool,
     },
     /// Try deferred mail now, as far as its next hops take it; mail that was given up waits again with
-    /// --dead. The forwarder has to run, as for all that changes the queue.
+    /// --dead. What could not be read is read once more, where it is named. The forwarder has to run, as for
+    /// all that changes the queue.
     Retry {
         /// Which messages.
         #[command(flatten)]
@@ -77,7 +79,7 @@ pub enum QueueCommand {
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Throw these messages away. Nobody is told.
+    /// Throw these messages away. Nobody is told. What cannot be read is given up so, where it is named.
     Remove {
         /// Which messages.
         #[command(flatten)]
@@ -133,6 +135,9 @@ const AGES: [(&str, Duration); 6] = [
     ("more", Duration::MAX),
 ];
 
+/// The longest state.
+const STATE_COLUMNS: usize = 10;
+
 /// `ringmx queue …`.
 pub fn queue(command: &QueueCommand) -> ExitCode {
     let file = match command {
@@ -183,11 +188,16 @@ fn spool_of(file: Option<&Path>) -> Result<PathBuf, String> {
 fn run(command: &QueueCommand, spool: &Path, out: &mut impl Write) -> io::Result<bool> {
     let files = Folder(spool.to_owned());
     match command {
-        QueueCommand::Summary { json, .. } => summary(&files, *json, out).map(|()| true),
+        QueueCommand::Summary { json, .. } => summary(spool, *json, out).map(|()| true),
         QueueCommand::List { json, .. } => {
             let now = SystemTime::now();
-            keep::list(&files, |listed| if *json { line_json(&listed, out) } else { line(&listed, now, out) })
-                .map(|()| true)
+            operate::list(
+                spool,
+                |listed| {
+                    if *json { line_json(&listed, out) } else { line(&listed, now, out) }
+                },
+            )
+            .map(|()| true)
         }
         QueueCommand::Show { id, .. } => show(&files, id, out),
         QueueCommand::Retry { which, dead, .. } => operate::messages(spool, Verb::Retry, which, *dead),
@@ -239,11 +249,17 @@ fn recipients_of(listed: &Listed) -> impl Iterator<Item = &[u8]> {
 
 fn line(listed: &Listed, now: SystemTime, out: &mut impl Write) -> io::Result<()> {
     let wait = &listed.waiting.wait;
-    let (id, from) = match &listed.envelope {
-        Ok(stored) => (stored.id.to_string(), stored.envelope.reverse_path().to_vec()),
-        Err(why) => (why.clone(), Vec::new()),
+    let place = listed.waiting.place;
+    // The name by which commands take it.
+    let id = match &listed.envelope {
+        Ok(stored) if !matches!(place, Place::Log(_)) => stored.id.to_string(),
+        Ok(_) | Err(_) => place.to_string(),
     };
-    let age = age_of(&listed.waiting, now).as_secs();
+    let from = listed.envelope.as_ref().map_or(&[][..], |stored| stored.envelope.reverse_path());
+    let age = match wait.received_at {
+        0 if listed.envelope.is_err() => "?".to_owned(),
+        _ => age_of(&listed.waiting, now).as_secs().to_string(),
+    };
     let seconds = timestamp::seconds(now);
     let next = u64::from(wait.next_at).saturating_sub(seconds);
     let [attempts, lost] = wait.attempts.to_le_bytes();
@@ -256,13 +272,22 @@ fn line(listed: &Listed, now: SystemTime, out: &mut impl Write) -> io::Result<()
     for (index, recipient) in recipients_of(listed).enumerate() {
         write!(out, "{}<{}>", if index == 0 { " " } else { "," }, recipient.escape_ascii())?;
     }
-    writeln!(out, " to={} reply={}", Quoted(wait.destination.as_bytes()), Quoted(wait.reply.as_bytes()))
+    write!(out, " to={} reply={}", Quoted(wait.destination.as_bytes()), Quoted(wait.reply.as_bytes()))?;
+    match &listed.envelope {
+        Err(why) if !matches!(place, Place::Log(_)) => writeln!(out, " error={}", Quoted(why.as_bytes())),
+        Ok(_) | Err(_) => writeln!(out),
+    }
 }
 
 fn line_json(listed: &Listed, out: &mut impl Write) -> io::Result<()> {
     let wait = &listed.waiting.wait;
     let [attempts, lost] = wait.attempts.to_le_bytes();
-    let time = |seconds: u32| Rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()));
+    let is_unread = matches!(listed.waiting.place, Place::Log(_));
+    let time = |seconds: u32| match seconds {
+        0 if is_unread => "null".to_owned(),
+        _ => format!("\"{}\"", Rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()))),
+    };
+    let next_at = if is_unread { 0 } else { wait.next_at };
     write!(out, "{{\"place\":\"{}\",\"state\":\"{}\"", listed.waiting.place, state_of(&listed.waiting))?;
     if let Ok(stored) = &listed.envelope {
         write!(out, ",\"id\":\"{}\",\"from\":{}", stored.id, Json(stored.envelope.reverse_path()))?;
@@ -273,24 +298,28 @@ fn line_json(listed: &Listed, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "],\"destination\":{},\"received_at\":\"{}\",\"next_at\":\"{}\",\"attempts\":{attempts},\"lost\":{lost},\"reply\":{}}}",
+        "],\"destination\":{},\"received_at\":{},\"next_at\":{},\"attempts\":{attempts},\"lost\":{lost},\"reply\":{}}}",
         Json(wait.destination.as_bytes()),
         time(wait.received_at),
-        time(wait.next_at),
+        time(next_at),
         Json(wait.reply.as_bytes())
     )
 }
 
 /// Recipients by destination, and by age.
-fn summary(files: &Folder, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn summary(spool: &Path, json: bool, out: &mut impl Write) -> io::Result<()> {
     let now = SystemTime::now();
+    let files = &Folder(spool.to_owned());
     let mut rows: BTreeMap<(String, &'static str), [u64; AGES.len()]> = BTreeMap::new();
     let state = keep::look(files)?;
-    for waiting in state.waiting().chain(state.dead()) {
+    let unreadable = operate::unreadable(spool).into_iter();
+    let unreadable = unreadable.map(|(at, why)| keep::listed_unreadable(files, &state, at, why).waiting);
+    for waiting in state.waiting().chain(state.dead()).chain(unreadable) {
         let age = age_of(&waiting, now);
         let column = AGES.iter().position(|(_, most)| age < *most).unwrap_or(AGES.len() - 1);
         let row = rows.entry((waiting.wait.destination.clone(), state_of(&waiting))).or_default();
-        row[column] += u64::from(waiting.recipients.count());
+        // Somebody's it is, also where nobody can tell whose.
+        row[column] += u64::from(waiting.recipients.count().max(1));
     }
     if json {
         write!(out, "[")?;
@@ -308,13 +337,13 @@ fn summary(files: &Folder, json: bool, out: &mut impl Write) -> io::Result<()> {
     for (name, _) in AGES {
         write!(out, "{name:>8}")?;
     }
-    writeln!(out, "  state    destination")?;
+    writeln!(out, "  {:<STATE_COLUMNS$} destination", "state")?;
     for ((destination, state), counts) in &rows {
         write!(out, "{:>8}", counts.iter().sum::<u64>())?;
         for count in counts {
             write!(out, "{count:>8}")?;
         }
-        writeln!(out, "  {state:<8} {destination}")?;
+        writeln!(out, "  {state:<STATE_COLUMNS$} {destination}")?;
     }
     for Suspended { destination, next_hop } in keep::suspended(files)? {
         let of = if destination == next_hop { String::new() } else { format!(" of {destination}") };

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::keep::{Change, Fetched, Keeper, Moved, NOTICES, Place, Recipients, Refused, Suspended};
+use super::keep::{Change, Examined, Fetched, Keeper, Moved, NOTICES, Place, Recipients, Refused, Suspended};
 use super::operations::HELD_BY_OPERATOR;
 use super::routes::Routes;
 use super::schedule::DestinationId;
@@ -64,6 +64,8 @@ pub struct Known {
     pub waits: Vec<(Box<str>, Recipients)>,
     /// Its envelope, or why it cannot be read.
     pub stored: Result<StoredEnvelope, String>,
+    /// Of a message of the log, which is read whole for this: why it cannot be read.
+    pub unreadable: Option<String>,
 }
 
 /// What an earlier process left.
@@ -260,9 +262,17 @@ impl Gathered {
                 }
                 Waiting::Item(Letter::Ask(number, place)) => {
                     metrics.pulse.begin();
-                    let stored = keeper.envelope(place).map_err(|error| error.to_string());
+                    let (stored, unreadable) = match place {
+                        Place::Log(cursor) => {
+                            let Examined { envelope, why } = keeper.examine(cursor);
+                            (envelope, why)
+                        }
+                        Place::Later(_) | Place::Dead(_) => {
+                            (keeper.envelope(place).map_err(|error| error.to_string()), None)
+                        }
+                    };
                     metrics.pulse.end();
-                    let known = Known { waits: keeper.waits(place), stored };
+                    let known = Known { waits: keeper.waits(place), stored, unreadable };
                     answers.push_back(Answer::Known(number, Box::new(known)));
                 }
                 Waiting::Item(Letter::Suspend(number, all)) => {

@@ -24,6 +24,8 @@ pub enum Operation {
     Suspend(String),
     /// Mail goes there again.
     Resume(String),
+    /// Which messages of the log cannot be read? Nothing is done. They are told as what it was not done for.
+    Unreadable,
 }
 
 /// Messages, and for whom of them.
@@ -69,7 +71,7 @@ pub struct Asked {
 
 /// Words of the line of a command.
 const FORM: &str = "there are `retry`, `hold`, `release` and `remove` with places, the last three also with `for NAME` after them, \
-                    `retry destination NAME`, `retry all`, `suspend NAME` and `resume NAME`";
+                    `retry destination NAME`, `retry all`, `suspend NAME`, `resume NAME` and `unreadable`";
 
 impl Operation {
     /// Its word, for the log.
@@ -81,6 +83,7 @@ impl Operation {
             Self::Remove(_) => "remove",
             Self::Suspend(_) => "suspend",
             Self::Resume(_) => "resume",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -110,13 +113,14 @@ impl Operation {
             "remove" => chosen().map(Self::Remove),
             "suspend" => name().map(Self::Suspend),
             "resume" => name().map(Self::Resume),
+            "unreadable" if rest.is_empty() => Ok(Self::Unreadable),
             _ => Err(format!("{word:?} is no command; {FORM}")),
         }
     }
 }
 
 fn place(text: &str) -> Result<Place, String> {
-    text.parse().map_err(|_| format!("{text:?} is no place in `later` or `dead`"))
+    text.parse().map_err(|_| format!("{text:?} is no place of a message"))
 }
 
 impl fmt::Display for Operation {
@@ -124,6 +128,7 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())?;
         match self {
+            Self::Unreadable => Ok(()),
             Self::Retry(Target::All) => f.write_str(" all"),
             Self::Retry(Target::Destination(name)) => write!(f, " destination {name}"),
             Self::Suspend(name) | Self::Resume(name) => write!(f, " {name}"),
@@ -169,7 +174,7 @@ mod tests {
     #[test]
     fn a_command_reads_back() {
         let at = |offset| Cursor { sequence: 31, offset };
-        let places = vec![Place::Later(at(4096)), Place::Dead(at(512))];
+        let places = vec![Place::Later(at(4096)), Place::Dead(at(512)), Place::Log(at(1024))];
         let name = "lmtp://unix:/run/x for y smtp://10.0.0.5:25".to_owned();
         let all = Chosen { places: places.clone(), destination: None };
         let some = Chosen { places: places.clone(), destination: Some(name.clone()) };
@@ -183,6 +188,7 @@ mod tests {
             Operation::Remove(all),
             Operation::Suspend(name.clone()),
             Operation::Resume(name),
+            Operation::Unreadable,
         ] {
             assert_eq!(Operation::parse(&operation.to_string()), Ok(operation));
         }
@@ -193,7 +199,8 @@ mod tests {
             "hold all",
             "remove later/1:2",
             "suspend",
-            "remove 000000000000001f:512",
+            "remove 000000000000001f",
+            "unreadable all",
             "x",
         ] {
             Operation::parse(wrong).expect_err(wrong);

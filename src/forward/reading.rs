@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::keep::{self, Folder};
 use crate::handoff::channel::Sender;
 use crate::metrics::ReaderMetrics;
 use crate::sink::spool::cursor::Cursor;
@@ -33,7 +34,18 @@ pub enum Read {
     /// A message.
     Message(Box<Followed>),
     /// A record that is there and cannot be read: its file is gone, or its octets have changed.
-    Unreadable(Cursor),
+    Unreadable(Unreadable),
+}
+
+/// A record that cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Where it is.
+    pub cursor: Cursor,
+    /// How many recipients it has, as [`Change::Read`](super::keep::Change::Read) tells it.
+    pub recipients: u32,
+    /// Why.
+    pub why: String,
 }
 
 /// What the reader and the engine share.
@@ -84,11 +96,12 @@ pub fn run(
         report.machine_error("read the spool", Site::Path(spool), &error);
         let is_damage = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound);
         if let Some(cursor) = at.filter(|at| is_damage && failed == Some(*at)) {
-            report.note(&format!(
-                "the message at {cursor} cannot be read and is passed over; the spool keeps it, and all after it"
-            ));
+            let examined = keep::examine(&Folder(spool.to_owned()), cursor);
+            let recipients = examined.recipients();
+            let why = examined.why.unwrap_or_else(|| error.to_string());
+            let found = Unreadable { cursor, recipients, why };
             // The engine has to know of it before it knows of what comes after.
-            if hand_on(Read::Unreadable(cursor), to, ahead, metrics).is_ok() {
+            if hand_on(Read::Unreadable(found), to, ahead, metrics).is_ok() {
                 last = Some(cursor);
             }
         }

@@ -148,6 +148,8 @@ pub struct EngineMetrics {
     pub unrouted: Counter,
     /// Notices that an earlier process left and that nobody takes (gauge).
     pub notices_held: Counter,
+    /// Messages of the spool that cannot be read (gauge).
+    pub unreadable: Counter,
 }
 
 impl EngineMetrics {
@@ -323,6 +325,7 @@ impl ForwardMetrics {
                 delay: Default::default(),
                 unrouted: Counter::new(),
                 notices_held: Counter::new(),
+                unreadable: Counter::new(),
             },
             office: OfficeMetrics::default(),
             reader: ReaderMetrics::default(),
@@ -392,6 +395,7 @@ impl ForwardMetrics {
             delay: std::array::from_fn(|place| engine.delay[place].spread()),
             unrouted: engine.unrouted.value(),
             notices_held: engine.notices_held.value(),
+            unreadable: engine.unreadable.value(),
             sync_duration: office.sync_duration.spread(),
             journal_failures: office.failures.value(),
             dead: office.dead.value(),
@@ -451,6 +455,8 @@ pub struct ForwardSnapshot {
     pub unrouted: u64,
     /// Notices that an earlier process left and that nobody takes.
     pub notices_held: u64,
+    /// Messages of the spool that cannot be read.
+    pub unreadable: u64,
     /// How long each commit took, in microseconds.
     pub sync_duration: Spread,
     /// Commits of which the disk did not take all.

@@ -10,3 +10,4 @@ mod image;
 mod large;
 mod model;
 mod power_cut;
+mod unreadable;

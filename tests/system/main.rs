@@ -24,6 +24,7 @@ mod forward_operations;
 mod forward_ordinary;
 mod forward_postfix;
 mod forward_reload;
+mod forward_unreadable;
 mod forward_with;
 mod front_line;
 mod fronts;

@@ -90,6 +90,8 @@ metrics! { Forwarder:
         |s, to| to.add(&[], s.notices_held);
     "forward_dead_messages" Gauge [] "Parts of messages in forward/dead: refused, expired, or not to be sent as they are.",
         |s, to| to.add(&[], s.dead);
+    "forward_unreadable_messages" Gauge [] "Messages of the spool that cannot be read: nobody tries them, and the spool is not recycled behind the first one until an operator removes it or it can be read (`ringmx queue list`).",
+        |s, to| to.add(&[], s.unreadable);
     "forward_delay_seconds" Histogram ["part"] "How long messages took, by part: queue (from received to the begin of this attempt, without connect), connect (for the first message of each connection: name, connect, greeting, EHLO, TLS), transmit (from the first command to the last reply). Each attempt that was answered counts.",
         |s, to| for part in DelayPart::ALL {
             to.histogram(&[("part", &part.name())], &DELAYS, s.delay(part));

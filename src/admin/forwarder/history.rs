@@ -135,6 +135,7 @@ impl History {
             dead_bytes: snapshot.dead_bytes,
             dead_messages: snapshot.dead,
             notices_held: snapshot.notices_held,
+            unreadable_messages: snapshot.unreadable,
             log_lag_seconds: snapshot.lag.as_secs_f64(),
             journal_sync_p50_us: sync.quantile(0.5),
             journal_sync_p99_us: sync.quantile(0.99),

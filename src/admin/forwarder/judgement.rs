@@ -103,6 +103,12 @@ fn kept(status: &ForwardStatus, found: &mut Vec<Problem>) {
         let cure = "Name their domains in a [[forward]] table, and start the forwarder again.";
         add(found, Severity::Warning, what, cure);
     }
+    if status.queue.unreadable_messages > 0 {
+        let count = figures::count(status.queue.unreadable_messages);
+        let what = format!("{count} messages of the spool cannot be read: it keeps them, and all after them");
+        let cure = "`ringmx queue list` names them and says why; put the file back and `retry`, or `remove`.";
+        add(found, Severity::Warning, what, cure);
+    }
     if status.queue.notices_held > 0 {
         let count = figures::count(status.queue.notices_held);
         let what = format!("Nobody takes {count} notices to senders: they are held");
@@ -173,14 +179,18 @@ mod tests {
             healthy: bad("office: hangs"),
             state: ForwardState::NotReady,
             throughput: ForwardThroughput { unrouted_total: 1, ..ForwardThroughput::default() },
-            queue: Queue { notices_held: 1, ..Queue::default() },
+            queue: Queue { notices_held: 1, unreadable_messages: 1, ..Queue::default() },
             destinations: vec![Destination { held: 2, waiting: 1, oldest_seconds: Some(90_000), ..up() }],
             ..well()
         };
         let found = problems(&status);
         assert!(found.iter().all(|problem| !problem.what.is_empty() && !problem.cure.is_empty()));
         use Severity::{Error, Warning};
-        assert_eq!(severities(&status), [Error, Error, Warning, Warning, Warning, Warning], "{found:?}");
+        assert_eq!(
+            severities(&status),
+            [Error, Error, Warning, Warning, Warning, Warning, Warning],
+            "{found:?}"
+        );
         let stopping = ForwardStatus { state: ForwardState::Draining, ready: bad("draining"), ..well() };
         assert_eq!(problems(&stopping), [], "a forwarder that stops is not called unwell");
     }

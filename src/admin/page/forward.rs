@@ -172,6 +172,7 @@ fn queue(status: &ForwardStatus, out: &mut String) {
     row(out, "Dead messages", &count(queue.dead_messages));
     row(out, "In <code>dead</code>", &bytes(queue.dead_bytes));
     row(out, "Notices that nobody takes", &count(queue.notices_held));
+    row(out, "Messages that cannot be read", &count(queue.unreadable_messages));
     row(out, "Behind the spool", &wait(queue.log_lag_seconds));
     row(out, "Time to note results, half", &or_dash(queue.journal_sync_p50_us.map(micros)));
     row(out, "Time to note results, 99 %", &or_dash(queue.journal_sync_p99_us.map(micros)));
@@ -259,6 +260,7 @@ mod tests {
                 dead_bytes: 421 << 20,
                 dead_messages: 431,
                 notices_held: 481,
+                unreadable_messages: 491,
                 log_lag_seconds: 0.441,
                 journal_sync_p50_us: Some(451),
                 journal_sync_p99_us: Some(4_610),
@@ -328,6 +330,7 @@ mod tests {
             "4.61 ms",
             "471",
             "481",
+            "491",
             "warning",
             "next-hop-down",
             "an event",

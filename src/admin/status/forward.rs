@@ -173,6 +173,9 @@ pub struct Queue {
     /// Notices that the start found and that nobody takes.
     #[serde(default)]
     pub notices_held: u64,
+    /// Messages of the spool that cannot be read.
+    #[serde(default)]
+    pub unreadable_messages: u64,
     /// How old the message is that was read last, while there are more to read; else 0.
     pub log_lag_seconds: f64,
     /// Half of the notes of the last minute took at most so long to be durable; none if there was none.

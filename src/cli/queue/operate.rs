@@ -1,6 +1,7 @@
 //! What changes a queue: which messages are meant is read from the disk, and the running forwarder is asked.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
@@ -9,9 +10,11 @@ use clap::Args;
 
 use super::super::control::{self, Unanswered};
 use super::super::output::{print, print_each};
-use crate::forward::keep::{self, Folder, Place, Waiting};
+use super::recipients_of;
+use crate::forward::keep::{self, Folder, Listed, Place, Waiting};
 use crate::forward::operations::{Chosen, Done, Operation, Target};
 use crate::server::control_socket;
+use crate::sink::spool::cursor::Cursor;
 
 /// Places in a command: they fit its line.
 const PLACES_MAX: usize = 1000;
@@ -23,10 +26,13 @@ const BUSY_WAIT: Duration = Duration::from_millis(300);
 /// A command is answered when the disk has what it changes.
 const WAIT_MAX: Duration = Duration::from_mins(2);
 
+/// Who only looks does not wait for a forwarder that stands still.
+const LOOK_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// Which of the messages that wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Which {
-    /// Queue ids, as `ringmx queue list` shows them.
+    /// Queue ids, as `ringmx queue list` shows them; of a message that cannot be read its place in the spool.
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// All that waits for this destination, as `ringmx queue summary` names it.
@@ -71,6 +77,8 @@ impl Verb {
     /// Whether it concerns a message in this state, where it was not named by its id.
     fn concerns(self, state: &str) -> bool {
         match self {
+            // Only somebody who names it means it.
+            _ if state == UNREADABLE => false,
             Self::Retry | Self::Hold => state != "held",
             Self::Release => state == "held",
             Self::Remove => true,
@@ -78,12 +86,40 @@ impl Verb {
     }
 }
 
+/// The state of a message of the spool that cannot be read.
+const UNREADABLE: &str = "unreadable";
+
 /// What a line says of its state.
 pub(super) fn state_of(waiting: &Waiting) -> &'static str {
     match (waiting.place, waiting.wait.held) {
+        (Place::Log(_), _) => UNREADABLE,
         (Place::Dead(_), _) => "dead",
-        (_, true) => "held",
-        (Place::Log(_) | Place::Later(_), false) => "waiting",
+        (Place::Later(_), true) => "held",
+        (Place::Later(_), false) => "waiting",
+    }
+}
+
+/// Hands on what waits and what was given up, then what cannot be read, as the forwarder says if it runs.
+pub(super) fn list(spool: &Path, mut visit: impl FnMut(Listed) -> io::Result<()>) -> io::Result<()> {
+    let files = Folder(spool.to_owned());
+    keep::list(&files, &mut visit)?;
+    let unreadable = unreadable(spool);
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let state = keep::look(&files)?;
+    unreadable.into_iter().try_for_each(|(at, why)| visit(keep::listed_unreadable(&files, &state, at, why)))
+}
+
+/// The messages of the spool that cannot be read, and why; none where no forwarder runs.
+pub(super) fn unreadable(spool: &Path) -> Vec<(Cursor, String)> {
+    match ask(spool, &Operation::Unreadable, LOOK_WAIT_MAX) {
+        Ok(done) => done.failed.into_iter().map(|(place, why)| (place.cursor(), why)).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            print_each("ringmx: ", &[format!("what cannot be read is not shown: {error}")]);
+            Vec::new()
+        }
     }
 }
 
@@ -97,14 +133,14 @@ pub(super) fn messages(spool: &Path, verb: Verb, which: &Which, of_dead: bool) -
     }
     if verb == Verb::Retry && which.ids.is_empty() && !of_dead {
         let target = which.destination.clone().map_or(Target::All, Target::Destination);
-        let done = ask(spool, &Operation::Retry(target))?;
+        let done = ask(spool, &Operation::Retry(target), WAIT_MAX)?;
         print(&format!("{}\n", verb.done(done.count)));
         return Ok(true);
     }
     let found = find(spool, verb, which, of_dead)?;
     let mut is_good = true;
     for id in &which.ids {
-        if !found.values().any(|known| known == id) {
+        if !found.values().any(|one| one.id == *id) {
             is_good = false;
             let where_to_look = if of_dead { "was given up" } else { "waits" };
             print_each(
@@ -120,12 +156,17 @@ pub(super) fn messages(spool: &Path, verb: Verb, which: &Which, of_dead: bool) -
         broken = ask_for(spool, verb, places.to_vec(), which.destination.as_ref(), (&mut count, &mut failed))
             .err();
         is_good &= failed.is_empty();
-        for (place, why) in failed {
-            let id = found.get(&place).map_or("a message", String::as_str);
+        for (place, why) in &failed {
+            let id = found.get(place).map_or("a message", |one| one.id.as_str());
             print_each("ringmx: ", &[format!("{id}: {why}")]);
         }
         if broken.is_some() {
             break;
+        }
+        if verb == Verb::Remove {
+            let is_removed = |place: &Place| !failed.iter().any(|(one, _)| one == place);
+            let losses = places.iter().filter(|place| is_removed(place)).filter_map(|place| found.get(place));
+            print(&losses.map(|one| one.loss.as_str()).collect::<String>());
         }
     }
     // What was done was done, whatever came after it.
@@ -143,7 +184,7 @@ fn ask_for(
     (count, failed): (&mut u64, &mut Vec<(Place, String)>),
 ) -> io::Result<()> {
     for time in 1..=BUSY_TIMES_MAX {
-        let done = ask(spool, &verb.operation(places, destination))?;
+        let done = ask(spool, &verb.operation(places, destination), WAIT_MAX)?;
         *count += done.count;
         let is_busy = |why: &str| time < BUSY_TIMES_MAX && why.ends_with("ask again");
         let (busy, others): (Vec<_>, Vec<_>) = done.failed.into_iter().partition(|(_, why)| is_busy(why));
@@ -157,16 +198,28 @@ fn ask_for(
     Ok(())
 }
 
-/// Where they are, and their ids.
-fn find(spool: &Path, verb: Verb, which: &Which, of_dead: bool) -> io::Result<BTreeMap<Place, String>> {
+/// A message that is meant.
+struct Found {
+    /// Its name, as the operator has it.
+    id: String,
+    /// What its removal takes away, as a line; empty where the list has told it.
+    loss: String,
+}
+
+/// Where they are.
+fn find(spool: &Path, verb: Verb, which: &Which, of_dead: bool) -> io::Result<BTreeMap<Place, Found>> {
     let mut found = BTreeMap::new();
-    keep::list(&Folder(spool.to_owned()), |listed| {
+    list(spool, |listed| {
         let waiting = &listed.waiting;
         if matches!(waiting.place, Place::Dead(_)) != of_dead {
             return Ok(());
         }
-        let id =
-            listed.envelope.as_ref().map_or_else(|_| waiting.place.to_string(), |known| known.id.to_string());
+        let place = waiting.place.to_string();
+        let id = match &listed.envelope {
+            // What cannot be read has two names.
+            Ok(known) if !which.ids.contains(&place) => known.id.to_string(),
+            Ok(_) | Err(_) => place,
+        };
         let is_meant = match &which.destination {
             _ if which.ids.contains(&id) => true,
             _ if !which.ids.is_empty() => false,
@@ -174,16 +227,34 @@ fn find(spool: &Path, verb: Verb, which: &Which, of_dead: bool) -> io::Result<BT
             None => verb.concerns(state_of(waiting)),
         };
         if is_meant {
-            found.insert(waiting.place, id);
+            let loss = match waiting.place {
+                Place::Log(_) => loss(&listed),
+                Place::Later(_) | Place::Dead(_) => String::new(),
+            };
+            found.insert(waiting.place, Found { id, loss });
         }
         Ok(())
     })?;
     Ok(found)
 }
 
+/// What is lost with a message that cannot be read, as a line.
+fn loss(listed: &Listed) -> String {
+    let (place, octets) = (listed.waiting.place, listed.content_bytes);
+    let Ok(stored) = &listed.envelope else {
+        return format!("{place} is lost for its recipients; who they are, and its sender, cannot be read\n");
+    };
+    let mut line = format!("{place} ({}, {octets} octets) is lost: from <", stored.id);
+    let _ = write!(line, "{}> to ", stored.envelope.reverse_path().escape_ascii());
+    for (index, recipient) in recipients_of(listed).enumerate() {
+        let _ = write!(line, "{}<{}>", if index == 0 { "" } else { "," }, recipient.escape_ascii());
+    }
+    line + "\n"
+}
+
 /// Suspends or resumes a destination, or a next hop.
 pub(super) fn next_hops(spool: &Path, operation: &Operation) -> io::Result<bool> {
-    let done = ask(spool, operation)?;
+    let done = ask(spool, operation, WAIT_MAX)?;
     let hops = if done.count == 1 { "1 next hop".to_owned() } else { format!("{} next hops", done.count) };
     let said = match operation {
         Operation::Suspend(_) => format!("no mail goes to {hops} until `ringmx queue resume`\n"),
@@ -193,18 +264,20 @@ pub(super) fn next_hops(spool: &Path, operation: &Operation) -> io::Result<bool>
     Ok(true)
 }
 
-fn ask(spool: &Path, operation: &Operation) -> io::Result<Done> {
+fn ask(spool: &Path, operation: &Operation, wait: Duration) -> io::Result<Done> {
     let socket = control_socket(spool);
-    let answer = control::ask(&socket, &operation.to_string(), WAIT_MAX).map_err(|unanswered| {
+    let answer = control::ask(&socket, &operation.to_string(), wait).map_err(|unanswered| {
         let Unanswered { text, kind } = unanswered;
-        let text = match kind {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
-                "no forwarder runs with the spool {}: start it (`ringmx forward FILE`), and ask again",
-                spool.display()
-            ),
-            _ => text,
-        };
-        io::Error::other(text)
+        match kind {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                let spool = spool.display();
+                let text = format!(
+                    "no forwarder runs with the spool {spool}: start it (`ringmx forward FILE`), and ask again"
+                );
+                io::Error::new(ErrorKind::NotFound, text)
+            }
+            _ => io::Error::other(text),
+        }
     })?;
     if !answer.is_good {
         return Err(io::Error::other(answer.text.trim_end().to_owned()));

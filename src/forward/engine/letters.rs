@@ -14,6 +14,8 @@ use crate::forward::reading::Read;
 use crate::forward::schedule::{self, Admission, Deferred, Delivery, DestinationId, Fresh};
 use crate::ring::Ring;
 use crate::sink::Site;
+use crate::sink::spool::cursor::Cursor;
+use crate::sink::spool::envelope::StoredEnvelope;
 use crate::sink::spool::follow::Followed;
 use crate::timestamp;
 
@@ -50,11 +52,7 @@ impl<R: Ring> Engine<R> {
                         return;
                     }
                 }
-                // Somebody's mail all the same: the spool keeps it, and all that comes after it.
-                Read::Unreadable(at) => {
-                    let change = Change::Read { at, recipients: 1 };
-                    self.tell(Pending { kind: Kind::Settle, change });
-                }
+                Read::Unreadable(found) => self.pass_over(found),
             }
         }
     }
@@ -75,12 +73,7 @@ impl<R: Ring> Engine<R> {
         let place = Place::Log(cursor);
         if !parts.unrouted.is_empty() {
             self.tell_unrouted(&envelope, parts.unrouted.count());
-            let wait = Wait {
-                received_at: seconds(timestamp::seconds(envelope.received_at)),
-                reply: "no route takes its domain: name it in a [[forward]], and start again".to_owned(),
-                held: true,
-                ..Wait::default()
-            };
+            let wait = unrouted(&envelope);
             let change = Change::Later { place, recipients: parts.unrouted, wait };
             self.tell(Pending { kind: Kind::Settle, change });
         }
@@ -163,6 +156,24 @@ impl<R: Ring> Engine<R> {
         fetched.map(|current| current.message.content.len()).sum()
     }
 
+    /// A message that is in `later/` from now on is delivered to this destination.
+    pub(super) fn enlist(&mut self, at: Cursor, destination: &str) {
+        let Some(destination) = self.routes.named(destination) else { return };
+        let deferred = Deferred {
+            cursor: key_of(at),
+            destination,
+            due_in: Duration::ZERO,
+            expires_in: self.expire,
+            attempts: 0,
+            poison: 0,
+            is_held: false,
+        };
+        if !self.schedule.restore(deferred, self.now) {
+            let place = Place::Later(at);
+            self.report.note(&format!("{place}: the schedule has no room for it until the next start"));
+        }
+    }
+
     /// Hands over what the office has room for.
     pub(super) fn tell_office(&mut self) {
         let mut has_sent = false;
@@ -226,6 +237,9 @@ impl<R: Ring> Engine<R> {
             }
             (Kind::Settle, Err(why)) => {
                 self.complain(&why);
+                if let (keep::Refused::Damaged(what), Place::Log(at)) = (&why, pending.change.place()) {
+                    self.list_unreadable(at, what.clone());
+                }
                 match pending.change {
                     Change::Noticed { changes, notice } => self.tell_apart(changes, notice, &why),
                     change => self.settle_again(Pending { kind: Kind::Settle, change }, &why),
@@ -307,5 +321,15 @@ impl<R: Ring> Engine<R> {
         };
         let (stored, content) = (&fetched.envelope, &*fetched.content);
         self.tell_ended(&Ended { stored, content, tried: None, accepted_by: "" }, vec![change]);
+    }
+}
+
+/// What is known of those whom no route takes.
+pub(super) fn unrouted(stored: &StoredEnvelope) -> Wait {
+    Wait {
+        received_at: seconds(timestamp::seconds(stored.received_at)),
+        reply: "no route takes its domain: name it in a [[forward]], and start again".to_owned(),
+        held: true,
+        ..Wait::default()
     }
 }

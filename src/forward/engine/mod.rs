@@ -39,8 +39,9 @@ mod session;
 mod settle;
 mod told;
 mod under_way;
+mod unreadable;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -133,6 +134,8 @@ pub(super) struct Engine<R> {
     mail: HashMap<u64, Mail>,
     /// What was settled of messages of the log before this process, until they are read.
     settled: HashMap<Cursor, Recipients>,
+    /// Messages of the log that cannot be read, and why.
+    unreadable: BTreeMap<Cursor, String>,
     /// A message that the schedule has no room for, or for a part of it.
     refused: Option<Refused>,
     /// What the office is to be told, and has no room for.
@@ -234,6 +237,7 @@ impl<R: Ring> Engine<R> {
             by_id: HashMap::new(),
             mail: HashMap::new(),
             settled: HashMap::new(),
+            unreadable: BTreeMap::new(),
             refused: None,
             unsent: VecDeque::new(),
             pending: HashMap::new(),

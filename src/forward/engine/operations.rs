@@ -12,21 +12,20 @@ use super::Engine;
 use super::hand::{Kind, Pending, key_of, seconds};
 use super::under_way::{Command, Step, What};
 use crate::forward::desk::OPERATIONS_MAX;
-use crate::forward::keep::{Change, NOTICES, Place, Recipients, Refused, Suspended, Wait};
+use crate::forward::keep::{Change, NOTICES, Place, RECIPIENTS_MAX, Recipients, Refused, Suspended, Wait};
 use crate::forward::office::{Known, Letter};
 use crate::forward::operations::{Asked, Chosen, Done, HELD_BY_OPERATOR, Operation, Target};
 use crate::forward::schedule::{self, Answer, Deferred, Delivery, DestinationId, HostState, Waits};
 use crate::log::events;
 use crate::ring::Ring;
-use crate::sink::spool::cursor::Cursor;
 use crate::sink::spool::envelope::OWN_PROTOCOL;
 use crate::timestamp;
 
 /// What a message that is tried again after it was given up shows until then.
 const TRIED_AGAIN: &str = "an operator has it tried again";
 
-const BUSY: &str = "something is under way with it: ask again";
-const GONE: &str = "nobody waits for it there any more";
+pub(super) const BUSY: &str = "something is under way with it: ask again";
+pub(super) const GONE: &str = "nobody waits for it there any more";
 const UNROUTED: &str =
     "nobody tries it: give its domain a [[forward]], or notices their dsn_via, and start the forwarder again";
 
@@ -54,6 +53,10 @@ impl<R: Ring> Engine<R> {
         while self.takes_operations()
             && let Some(Asked { operation, tell }) = self.ends.asked.next()
         {
+            if operation == Operation::Unreadable {
+                let _ = tell.send(Ok(self.all_unreadable()));
+                continue;
+            }
             let number = self.number();
             let word = operation.word();
             self.operations.commands.insert(number, Command { tell, word, open: 0, done: Done::default() });
@@ -71,6 +74,7 @@ impl<R: Ring> Engine<R> {
                 Operation::Remove(chosen) => Ok(self.each(number, chosen, What::Remove)),
                 Operation::Suspend(name) => self.suspend(number, &name, true),
                 Operation::Resume(name) => self.suspend(number, &name, false),
+                Operation::Unreadable => Ok(0),
             };
             match begun {
                 Ok(count) => {
@@ -102,6 +106,10 @@ impl<R: Ring> Engine<R> {
                 continue;
             }
             match (what, picked.place) {
+                (what, Place::Log(at)) => match self.may_change(what, at) {
+                    Ok(()) => self.ask(command, what, picked),
+                    Err(why) => self.fail(command, told, why.to_owned()),
+                },
                 (What::Retry, Place::Dead(_)) => self.ask(command, What::Revive, picked),
                 (What::Retry, place) => match self.retry_place(place) {
                     Some(Ok(())) => count += 1,
@@ -202,7 +210,8 @@ impl<R: Ring> Engine<R> {
         let number = self.number();
         let Picked { place, told, of } = picked;
         let (destinations, undo) = (Vec::new(), Vec::new());
-        let step = Step { command, what, place, told, of, destinations, undo, open: 0, failed: None };
+        let step =
+            Step { command, what, place, told, of, destinations, undo, open: 0, failed: None, instead: None };
         self.operations.steps.insert(number, step);
         if let Some(command) = self.operations.commands.get_mut(&command) {
             command.open += 1;
@@ -214,6 +223,9 @@ impl<R: Ring> Engine<R> {
     pub(super) fn handle_known(&mut self, number: u64, known: Known) {
         let Some(Step { what, place, of, .. }) = self.operations.steps.get(&number) else { return };
         let (what, place, of) = (*what, *place, of.clone());
+        if let Place::Log(at) = place {
+            return self.handle_examined(number, at, known);
+        }
         if what == What::Revive {
             return self.revive(number, place, known);
         }
@@ -309,7 +321,7 @@ impl<R: Ring> Engine<R> {
         all
     }
 
-    fn tell_step(&mut self, step: u64, change: Change) {
+    pub(super) fn tell_step(&mut self, step: u64, change: Change) {
         if let Some(step) = self.operations.steps.get_mut(&step) {
             step.open += 1;
         }
@@ -338,18 +350,23 @@ impl<R: Ring> Engine<R> {
         {
             step.failed = Some(UNROUTED.to_owned());
         }
-        let now = seconds(timestamp::seconds(self.wall_clock));
         for (destination, recipients) in parts.destined {
-            let wait = Wait {
-                destination: self.routes.name(destination).to_owned(),
-                attempts: 0,
-                next_at: now,
-                // What has expired is not to expire at once.
-                received_at: now,
-                reply: TRIED_AGAIN.to_owned(),
-                held: false,
-            };
+            let wait = self.tried_again(destination);
             self.tell_step(step, Change::Later { place, recipients, wait });
+        }
+    }
+
+    /// What is known of those who wait for this destination as if the message had come now.
+    pub(super) fn tried_again(&self, destination: DestinationId) -> Wait {
+        let now = seconds(timestamp::seconds(self.wall_clock));
+        Wait {
+            destination: self.routes.name(destination).to_owned(),
+            attempts: 0,
+            next_at: now,
+            // What has expired is not to expire at once.
+            received_at: now,
+            reply: TRIED_AGAIN.to_owned(),
+            held: false,
         }
     }
 
@@ -368,7 +385,11 @@ impl<R: Ring> Engine<R> {
                 if let Change::Remove { place, recipients } = &change {
                     let record = self.log.record(&events::REMOVED, self.wall_clock);
                     let record = record.text("place", place.to_string().as_bytes());
-                    record.number("recipients", recipients.count().into()).end();
+                    match recipients.count() {
+                        // Nobody knows how many it has.
+                        RECIPIENTS_MAX => record.end(),
+                        count => record.number("recipients", count.into()).end(),
+                    }
                 }
             }
             // Something else was said of some of them in between.
@@ -380,25 +401,7 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    /// A message that is in `later/` from now on is delivered to this destination.
-    pub(super) fn enlist(&mut self, at: Cursor, destination: &str) {
-        let Some(destination) = self.routes.named(destination) else { return };
-        let deferred = Deferred {
-            cursor: key_of(at),
-            destination,
-            due_in: Duration::ZERO,
-            expires_in: self.expire,
-            attempts: 0,
-            poison: 0,
-            is_held: false,
-        };
-        if !self.schedule.restore(deferred, self.now) {
-            let place = Place::Later(at);
-            self.report.note(&format!("{place}: the schedule has no room for it until the next start"));
-        }
-    }
-
-    fn end_step(&mut self, number: u64, why: Option<String>) {
+    pub(super) fn end_step(&mut self, number: u64, why: Option<String>) {
         let Some(step) = self.operations.steps.remove(&number) else { return };
         let failed = why.or(step.failed);
         match (step.what, failed.is_some()) {
@@ -417,7 +420,10 @@ impl<R: Ring> Engine<R> {
             }
             (What::Hold | What::Remove, false) | (What::Release | What::Revive | What::Retry, _) => {}
         }
-        match failed {
+        if let (Place::Log(at), None) = (step.place, &failed) {
+            self.forget_unreadable(at);
+        }
+        match failed.or_else(|| step.instead.map(str::to_owned)) {
             Some(why) => self.fail(step.command, step.told, why),
             None => {
                 if let Some(command) = self.operations.commands.get_mut(&step.command) {

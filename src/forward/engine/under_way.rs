@@ -44,6 +44,8 @@ pub(super) struct Step {
     /// Changes that are not durable.
     pub(super) open: usize,
     pub(super) failed: Option<String>,
+    /// It was done, and not what was asked for: this.
+    pub(super) instead: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

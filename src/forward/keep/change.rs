@@ -18,7 +18,8 @@ pub enum Change {
     Read {
         /// Where it is in the log.
         at: Cursor,
-        /// How many recipients it has; those that cannot be told count as one.
+        /// How many recipients it has. [`RECIPIENTS_MAX`](super::RECIPIENTS_MAX) where that cannot be told:
+        /// then it may be told again, once it can.
         recipients: u32,
     },
     /// They are with the next hop.

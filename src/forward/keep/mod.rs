@@ -44,7 +44,7 @@ pub use self::fetch::{Fetched, record};
 pub use self::files::{Files, Folder, Opened};
 pub use self::journal::JOURNAL_VERSION;
 pub use self::keeper::Keeper;
-pub use self::list::{Listed, list};
+pub use self::list::{Examined, Listed, examine, list, listed_unreadable};
 pub use self::place::Place;
 pub use self::rebuild::rebuild;
 pub use self::recipients::{RECIPIENTS_MAX, Recipients};

@@ -38,9 +38,9 @@ impl Place {
 impl FromStr for Place {
     type Err = NoCursor;
 
-    /// A place in `later/` or `dead/`, as [`Display`](fmt::Display) writes it.
+    /// A place as [`Display`](fmt::Display) writes it.
     fn from_str(text: &str) -> Result<Self, NoCursor> {
-        let (directory, cursor) = text.split_once('/').ok_or(NoCursor)?;
+        let Some((directory, cursor)) = text.split_once('/') else { return text.parse().map(Self::Log) };
         match directory {
             "later" => cursor.parse().map(Self::Later),
             "dead" => cursor.parse().map(Self::Dead),

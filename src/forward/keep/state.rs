@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::entry::{DESTINATION_BYTES_MAX, Entry, REPLY_BYTES_MAX, Wait, Why, beginning};
 use super::place::Place;
-use super::recipients::Recipients;
+use super::recipients::{RECIPIENTS_MAX, Recipients};
 use super::shelf::{Facts, Shelf};
 use crate::sink::spool::cursor::Cursor;
 
@@ -156,11 +156,15 @@ impl State {
     }
 
     /// The log was read up to this message, which has so many recipients. False where that is not after what
-    /// was read before. What was known of messages that were passed over is forgotten: no reader finds them
-    /// any more.
+    /// was read before, unless its recipients could not be told then. What was known of messages that were
+    /// passed over is forgotten: no reader finds them any more.
     pub(super) fn read(&mut self, cursor: Cursor, recipients: u32) -> bool {
         if Some(cursor) <= self.read_to.max(self.consumed) {
-            return false;
+            let untold = self.log.get_mut(&cursor).filter(|one| one.recipients == Some(RECIPIENTS_MAX));
+            return untold.is_some_and(|message| {
+                message.recipients = Some(recipients.max(1));
+                true
+            });
         }
         let before = self.read_to.unwrap_or(Cursor { sequence: 0, offset: 0 });
         let passed: Vec<Cursor> = self.log.range(before..cursor).map(|(cursor, _)| *cursor).collect();
@@ -170,7 +174,7 @@ impl State {
             }
         }
         self.read_to = Some(cursor);
-        // One whose recipients cannot be read is still somebody's.
+        // One without any would be nobody's, and forgotten.
         self.log.entry(cursor).or_default().recipients = Some(recipients.max(1));
         true
     }
