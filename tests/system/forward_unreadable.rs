@@ -2,6 +2,8 @@
 //! them up; only then is the spool recycled behind them.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -99,14 +101,19 @@ fn subjects(hop: &NextHop) -> Vec<String> {
     all
 }
 
-fn unreadable_counted(forwarder: &Forwarder) -> String {
+/// What the forwarder that runs counts under this name.
+fn metric(forwarder: &Forwarder, name: &str) -> String {
     // The log is that of all who ran before, too.
     let log = forwarder.log();
     let (_, after) = log.rsplit_once(" admin address=").expect("it is told");
     let address = after.lines().next().and_then(|line| line.parse().ok()).expect("an address");
     let body = get(address, "/metrics").body;
-    let value = body.lines().find_map(|line| line.strip_prefix("ringmx_forward_unreadable_messages "));
+    let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.expect("it is counted").to_owned()
+}
+
+fn unreadable_counted(forwarder: &Forwarder) -> String {
+    metric(forwarder, "ringmx_forward_unreadable_messages")
 }
 
 #[test]
@@ -243,4 +250,51 @@ fn what_was_given_up_is_not_delivered_by_a_later_start() {
     wait_until(&forwarder, "all is consumed", || unconsumed(&near) == 0);
     forwarder.stop();
     assert_eq!(subjects(&hop), ["large 0", "large 2", "x"]);
+}
+
+/// One line to the forwarder, past the command that looks first; its answer.
+fn ask(near: &Server, line: &str) -> String {
+    let socket = near.folder().join("spool/forward/control.sock");
+    let mut stream = UnixStream::connect(socket).expect("a socket");
+    writeln!(stream, "ringmx/1 {line}").expect("taken");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// A message that was read before its file went, and cannot be copied when it is refused. Others, which can
+/// be read, nobody gives up by their place.
+#[test]
+fn what_cannot_be_copied_to_the_dead_is_shown_too_and_what_can_be_read_is_nobodys_to_remove() {
+    let (hop, near) = both();
+    let forwarder = Forwarder::start(&near);
+    wait_until(&forwarder, "the desk", || near.folder().join("spool/forward/control.sock").exists());
+    let name = format!("smtp://{}", hop.address());
+    queue(&near, &["suspend", &name]);
+    send(&near, &["b@example.test"], &large(0));
+    send(&near, &["b@example.test"], MESSAGE);
+    let list = Command::new(program()).args(["spool", "list"]).arg(near.folder().join("spool")).output();
+    let list = String::from_utf8_lossy(&list.expect("it runs").stdout).into_owned();
+    let cursors: Vec<&str> = list.lines().filter_map(|line| line.rsplit(' ').next()).collect();
+    assert_eq!(cursors.len(), 2);
+    wait_until(&forwarder, "both are read", || {
+        metric(&forwarder, "ringmx_forward_messages_read_total") == "2"
+    });
+    for cursor in &cursors {
+        let answer = ask(&near, &format!("remove {cursor}"));
+        assert!(answer.contains("\n0\n") && answer.contains("it can be read"), "{answer}");
+    }
+    fs::remove_file(&message_files(&near)[0]).expect("it was there");
+    let refuse = |_: &str| "550 5.7.1 No".to_owned();
+    let keywords = vec!["PIPELINING"];
+    hop.set(Manner { is_lmtp: false, keywords, recipient: accept, end: refuse });
+    queue(&near, &["resume", &name]);
+    wait_until(&forwarder, "both", || queue(&near, &["list"]).lines().count() == 2);
+    assert_eq!(unreadable(&near), [cursors[0]]);
+    assert_eq!(unconsumed(&near), 2);
+    assert!(said(&near, &["remove", cursors[0]]).0.ends_with("1 message is removed\n"));
+    wait_until(&forwarder, "all is consumed", || unconsumed(&near) == 0);
+    let list = queue(&near, &["list"]);
+    assert!(list.lines().count() == 1 && list.contains(" dead "), "{list}");
+    forwarder.stop();
 }
