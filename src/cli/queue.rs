@@ -241,12 +241,6 @@ fn age_of(waiting: &Waiting, now: SystemTime) -> Duration {
     now.duration_since(SystemTime::UNIX_EPOCH + received).unwrap_or_default()
 }
 
-fn recipients_of(listed: &Listed) -> impl Iterator<Item = &[u8]> {
-    let all = listed.envelope.iter().flat_map(|stored| stored.envelope.recipients());
-    let ours = (0..).zip(all).filter(|(index, _)| listed.waiting.recipients.contains(*index));
-    ours.map(|(_, mailbox)| mailbox.whole)
-}
-
 fn line(listed: &Listed, now: SystemTime, out: &mut impl Write) -> io::Result<()> {
     let wait = &listed.waiting.wait;
     let place = listed.waiting.place;
@@ -269,7 +263,7 @@ fn line(listed: &Listed, now: SystemTime, out: &mut impl Write) -> io::Result<()
         state_of(&listed.waiting),
         from.escape_ascii()
     )?;
-    for (index, recipient) in recipients_of(listed).enumerate() {
+    for (index, recipient) in listed.recipients().enumerate() {
         write!(out, "{}<{}>", if index == 0 { " " } else { "," }, recipient.escape_ascii())?;
     }
     write!(out, " to={} reply={}", Quoted(wait.destination.as_bytes()), Quoted(wait.reply.as_bytes()))?;
@@ -293,7 +287,7 @@ fn line_json(listed: &Listed, out: &mut impl Write) -> io::Result<()> {
         write!(out, ",\"id\":\"{}\",\"from\":{}", stored.id, Json(stored.envelope.reverse_path()))?;
     }
     write!(out, ",\"recipients\":[")?;
-    for (index, recipient) in recipients_of(listed).enumerate() {
+    for (index, recipient) in listed.recipients().enumerate() {
         write!(out, "{}{}", if index == 0 { "" } else { "," }, Json(recipient))?;
     }
     writeln!(

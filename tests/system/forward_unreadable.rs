@@ -136,7 +136,8 @@ fn what_an_operator_gives_up_is_gone_for_good_and_the_spool_is_recycled_behind_i
     let place = unreadable(&near).pop().expect("one");
     let line = queue(&near, &["list"]);
     assert!(line.contains(" <anna@x.test> <b@example.test>,<c@other.test> to=\"\" reply=\""), "{line}");
-    assert!(line.contains("No such file"), "{line}");
+    let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+    assert!(line.contains(&format!("{name}: No such file")), "{line}");
     let json: serde_json::Value = serde_json::from_str(&queue(&near, &["list", "--json"])).expect("JSON");
     assert_eq!((&json["state"], &json["place"]), (&"unreadable".into(), &place.clone().into()), "{json}");
     let summary = queue(&near, &["summary"]);

@@ -10,7 +10,6 @@ use clap::Args;
 
 use super::super::control::{self, Unanswered};
 use super::super::output::{print, print_each};
-use super::recipients_of;
 use crate::forward::keep::{self, Folder, Listed, Place, Waiting};
 use crate::forward::operations::{Chosen, Done, Operation, Target};
 use crate::server::control_socket;
@@ -246,7 +245,7 @@ fn loss(listed: &Listed) -> String {
     };
     let mut line = format!("{place} ({}, {octets} octets) is lost: from <", stored.id);
     let _ = write!(line, "{}> to ", stored.envelope.reverse_path().escape_ascii());
-    for (index, recipient) in recipients_of(listed).enumerate() {
+    for (index, recipient) in listed.recipients().enumerate() {
         let _ = write!(line, "{}<{}>", if index == 0 { "" } else { "," }, recipient.escape_ascii());
     }
     line + "\n"

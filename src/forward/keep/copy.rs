@@ -35,7 +35,8 @@ impl Copied {
             Some(facts) => {
                 let cursor = place.cursor();
                 let name = message_file_name(cursor.sequence, cursor.offset);
-                let file = files.open(place.directory(), &name)?;
+                let named = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+                let file = files.open(place.directory(), &name).map_err(named)?;
                 if file.bytes()? != facts.bytes {
                     return Err(wrong("its file has another length"));
                 }

@@ -5,10 +5,8 @@ use std::io;
 use super::copy::Copied;
 use super::files::Files;
 use super::keeper::Keeper;
-use super::list::{Examined, examine};
 use super::place::Place;
 use super::recipients::Recipients;
-use crate::sink::spool::cursor::Cursor;
 use crate::sink::spool::envelope::{self, StoredEnvelope};
 
 /// A message as it is delivered.
@@ -36,11 +34,6 @@ impl Keeper {
     pub fn envelope(&self, place: Place) -> io::Result<StoredEnvelope> {
         let place = self.place_of(place);
         decoded(place, &load(&*self.files, place)?)
-    }
-
-    /// Reads a message of the log whole, and says what it found.
-    pub fn examine(&self, at: Cursor) -> Examined {
-        examine(&*self.files, at)
     }
 
     /// Those who wait for a message in `later/`, with the names of their destinations; those of one in

@@ -35,6 +35,7 @@ mod state;
 mod store;
 mod suspended;
 mod texts;
+mod unreadable;
 mod writer;
 
 pub use self::change::{Change, NOTICES, Notice, Refused};
@@ -44,7 +45,7 @@ pub use self::fetch::{Fetched, record};
 pub use self::files::{Files, Folder, Opened};
 pub use self::journal::JOURNAL_VERSION;
 pub use self::keeper::Keeper;
-pub use self::list::{Examined, Listed, examine, list, listed_unreadable};
+pub use self::list::{Listed, list};
 pub use self::place::Place;
 pub use self::rebuild::rebuild;
 pub use self::recipients::{RECIPIENTS_MAX, Recipients};
@@ -52,6 +53,7 @@ pub use self::replay::{look, read};
 pub use self::settings::Settings;
 pub use self::state::{State, Waiting};
 pub use self::suspended::{Suspended, suspended};
+pub use self::unreadable::{Examined, examine, listed_unreadable};
 
 /// Where all of it is, below the spool.
 pub const FORWARD: &str = "forward";
