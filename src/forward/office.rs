@@ -261,6 +261,10 @@ impl Gathered {
                     answers.push_back(Answer::Fetched(number, fetched));
                 }
                 Waiting::Item(Letter::Ask(number, place)) => {
+                    // That it was read may wait for long to be known, because nothing is written for it.
+                    if matches!(place, Place::Log(_)) && !self.changes.is_empty() {
+                        self.commit(keeper, answers, metrics);
+                    }
                     metrics.pulse.begin();
                     let (stored, unreadable) = match place {
                         Place::Log(cursor) => {

@@ -219,6 +219,22 @@ fn what_can_be_read_after_all_is_delivered() {
     }
 }
 
+/// Nothing else happens that would be noted with it.
+#[test]
+fn the_only_message_there_is_can_be_given_up_too() {
+    let (hop, near) = both();
+    send(&near, &["b@example.test"], &large(0));
+    fs::remove_file(&message_files(&near)[0]).expect("it was there");
+    let forwarder = Forwarder::start(&near);
+    wait_until(&forwarder, "it is shown", || unreadable(&near).len() == 1);
+    let place = unreadable(&near).pop().expect("one");
+    assert!(said(&near, &["retry", &place]).1.contains("it still cannot be read"));
+    assert!(said(&near, &["remove", &place]).0.ends_with("1 message is removed\n"));
+    wait_until(&forwarder, "all is consumed", || unconsumed(&near) == 0);
+    forwarder.stop();
+    assert!(hop.taken().is_empty());
+}
+
 /// What was given up behind another one that cannot be read stays so over restarts, whatever becomes of its
 /// file.
 #[test]
