@@ -269,6 +269,7 @@ impl<R: Ring> Engine<R> {
         self.settled = left.settled;
         self.metrics.engine.unrouted.add(left.unrouted);
         self.metrics.engine.notices_held.set(left.notices);
+        self.metrics.engine.unreadable.set(0);
         self.restore_suspended(&left.suspended);
         let seconds = timestamp::seconds(self.wall_clock);
         let until = |second: u64| Duration::from_secs(second.saturating_sub(seconds));
