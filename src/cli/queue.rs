@@ -19,7 +19,7 @@ use crate::escape::{Json, Quoted};
 use crate::forward;
 use crate::forward::keep::{self, Folder, Listed, Place, Suspended, Waiting};
 use crate::forward::operations::Operation;
-use crate::sink::spool::reader;
+use crate::sink::spool::reader::{self, Notes};
 use crate::timestamp::{self, Rfc3339};
 
 /// What to look at.
@@ -135,6 +135,9 @@ const AGES: [(&str, Duration); 6] = [
     ("more", Duration::MAX),
 ];
 
+/// So many messages in the spool itself are counted.
+const LOG_COUNTED_MAX: usize = 10_000;
+
 /// The longest state.
 const STATE_COLUMNS: usize = 10;
 
@@ -188,16 +191,24 @@ fn spool_of(file: Option<&Path>) -> Result<PathBuf, String> {
 fn run(command: &QueueCommand, spool: &Path, out: &mut impl Write) -> io::Result<bool> {
     let files = Folder(spool.to_owned());
     match command {
-        QueueCommand::Summary { json, .. } => summary(spool, *json, out).map(|()| true),
+        QueueCommand::Summary { json, .. } => {
+            summary(spool, *json, out)?;
+            if !*json {
+                tell_of_log(spool);
+            }
+            Ok(true)
+        }
         QueueCommand::List { json, .. } => {
             let now = SystemTime::now();
-            operate::list(
-                spool,
-                |listed| {
-                    if *json { line_json(&listed, out) } else { line(&listed, now, out) }
-                },
-            )
-            .map(|()| true)
+            let mut is_empty = true;
+            operate::list(spool, |listed| {
+                is_empty = false;
+                if *json { line_json(&listed, out) } else { line(&listed, now, out) }
+            })?;
+            if is_empty && !*json {
+                tell_of_log(spool);
+            }
+            Ok(true)
         }
         QueueCommand::Show { id, .. } => show(&files, id, out),
         QueueCommand::Retry { which, dead, .. } => operate::messages(spool, Verb::Retry, which, *dead),
@@ -214,6 +225,37 @@ fn run(command: &QueueCommand, spool: &Path, out: &mut impl Write) -> io::Result
             Ok(true)
         }
     }
+}
+
+/// Says how many messages wait in the spool itself, which nobody lists: who sees nothing may take that for
+/// all.
+fn tell_of_log(spool: &Path) {
+    // What cannot be read now is told by who needs it.
+    let Ok(count) = unconsumed(spool) else { return };
+    let count = match count {
+        0 => return,
+        LOG_COUNTED_MAX.. => format!("{LOG_COUNTED_MAX} messages or more"),
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    };
+    let text = format!(
+        "{count} in the spool itself, not tried yet, on the way, or for a next hop that is down: `ringmx spool list {}`",
+        spool.display()
+    );
+    print_each("ringmx: ", &[text]);
+}
+
+/// Messages that the receiver keeps for the forwarder, up to a bound.
+fn unconsumed(spool: &Path) -> io::Result<usize> {
+    let consumed = reader::last_consumed(spool)?;
+    let mut count = 0;
+    let from = consumed.map_or(0, |cursor| cursor.sequence);
+    reader::for_each_segment(spool, from, &mut Notes::default(), |segment| {
+        let records = segment.scan().records.iter();
+        count += records.filter(|record| Some(segment.cursor(record)) > consumed).count();
+        Ok(count < LOG_COUNTED_MAX)
+    })?;
+    Ok(count)
 }
 
 fn show(files: &Folder, id: &str, out: &mut impl Write) -> io::Result<bool> {

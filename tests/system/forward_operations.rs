@@ -250,3 +250,31 @@ fn no_mail_goes_to_what_is_suspended_until_it_is_resumed() {
     assert!(!queue(&near, &["summary"]).contains("suspended"));
     forwarder.stop();
 }
+
+/// Who sees an empty list may think that nothing waits.
+#[test]
+fn what_waits_in_the_spool_itself_is_told_of() {
+    let address = crate::forward::free_address();
+    let near = near(&format!("[[forward]]\nto = [\"smtp://{address}\"]\n"));
+    let forwarder = Forwarder::start(&near);
+    let told = |command: &[&str]| {
+        let mut program = Command::new(program());
+        program.arg("queue").args(command).arg("--config").arg(near.folder().join("ringmx.toml"));
+        let output = program.output().expect("it runs");
+        assert!(output.status.success());
+        (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    assert_eq!(told(&["list"]), (String::new(), String::new()), "nothing waits");
+    send(&near, 3);
+    wait_until(&forwarder, "it is down", || forwarder.log().contains(" next-hop-down "));
+    let (list, note) = told(&["list"]);
+    assert!(list.is_empty() && note.starts_with("ringmx: 3 messages in the spool itself, "), "{list}{note}");
+    assert_eq!(told(&["summary"]).1, note);
+    assert_eq!(told(&["list", "--json"]), (String::new(), String::new()));
+    let _hop = NextHop::on(std::net::TcpListener::bind(address).expect("the port"), manner(accept));
+    wait_until(&forwarder, "they are gone", || told(&["list"]).1.is_empty());
+    forwarder.stop();
+}
