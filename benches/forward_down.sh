@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a next hop that is down costs: the mail of nine others while a tenth is down, and how fast one that was away for a minute has
-# all that waited for it.
+# What a next hop that is down costs: the mail of nine others while a tenth is down, how fast one that was away for a minute has all
+# that waited for it, and how long fresh mail for another one takes meanwhile.
 #
 #   benches/forward_down.sh [ROUNDS] [MESSAGES] [RATE] [AWAY]
 #
@@ -100,4 +100,53 @@ reached = next(at for at, speed in speeds if speed >= full / 2)
 caught_up = next((at for at, stored, _ in rows if stored >= (away + at) * rate * 0.98), None)
 print(f"first message {first:.1f} s after it is back; half of the full {full:.0f}/s after {reached:.1f} s; nothing waits after "
       f"{'%.1f s' % caught_up if caught_up else 'more than it was watched'}; at most {max(row[2] for row in rows):.0f} connections of 20")
+PY
+
+echo "$((rate / 10))/s for another one meanwhile, the forwarder on both cores:"
+rm -rf "$work/spool"
+away_hop() {
+  {
+    receiver away 0.0.0.0:2826 1
+    printf '[[sink]]\nkind = "discard"\n'
+  } >"$work/away.toml"
+  taskset -c 1 $ringmx serve --config "$work/away.toml" 2>"$work/away.log" &
+  hop=$!
+  others+=("$hop")
+  ready "$work/away.log" "$hop"
+}
+{
+  printf '[[forward]]\ndomains = ["one.example.test"]\nto = ["smtp://127.0.0.2:2826"]\ntls = "off"\n'
+  printf '[[forward]]\nto = ["smtp://127.0.0.11:2825"]\ntls = "off"\n'
+} | near_config
+# Each delivery tells its age.
+sed -i 's/^messages = false/messages = true/' "$work/near.toml"
+away_hop
+near
+forward 0,1
+load -c 4 --rate "$((rate / 10))/s" --duration "$((away + 50))s" --to user@two.example.test
+fresh=$load
+load -c 20 --rate "$rate/s" --duration "$((away + 50))s" --to user@one.example.test
+sleep 10
+from=$(date +%s.%N)
+stop "$hop"
+sleep "$away"
+away_hop
+back=$(date +%s.%N)
+wait "$fresh" "$load"
+stop "$forwarder"; forwarder=''
+python3 - "$work/forward.log" "$from" "$back" <<'PY'
+import datetime, re, sys
+log, down, back = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+ages = {"before": [], "while it is away": [], "in the 30 s after": []}
+for line in open(log):
+    found = re.match(r"(\S+)Z forwarded .*127\.0\.0\.11:.* age_ms=(\d+)", line)
+    if not found:
+        continue
+    at = datetime.datetime.fromisoformat(found[1] + "+00:00").timestamp()
+    phase = "before" if at < down else "while it is away" if at < back else "in the 30 s after" if at < back + 30 else None
+    if phase:
+        ages[phase].append(int(found[2]))
+for phase, all_ages in ages.items():
+    all_ages.sort()
+    print(f"{phase}: median {all_ages[len(all_ages) // 2]} ms, p99 {all_ages[len(all_ages) * 99 // 100]} ms of {len(all_ages)}")
 PY
