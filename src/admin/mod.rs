@@ -59,7 +59,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 const STRANGERS_TOLD_EVERY: Duration = Duration::from_mins(1);
 
 /// How long its end is waited for.
-const END_MAX: Duration = Duration::from_secs(1);
+const END_MAX: Duration = Duration::from_secs(3);
 
 /// Octets of the longest answer: `/metrics?shards=1`, with all histograms of a shard.
 const ANSWER_BYTES: u64 = 128 * 1024;
@@ -143,6 +143,7 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
         tokio::select! {
             biased;
             _ = &mut stopped => {
+                drop(door.take());
                 if let Some(control) = control {
                     control.end().await;
                 }

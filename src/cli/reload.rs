@@ -3,11 +3,16 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use super::control::{self, Unanswered};
 use super::output::{print, print_each};
 use crate::config::SinkKind;
-use crate::server;
+use crate::{forward, server};
+
+/// A forwarder that starts is waited for so long, and asked each so often.
+const STARTING_MAX: Duration = Duration::from_mins(1);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Asks, waits for the answers, and prints them. Fails when nothing was changed. With `only_forwarder` the
 /// receiver is not asked.
@@ -39,7 +44,7 @@ pub fn reload(file: Option<&Path>, only_forwarder: bool) -> ExitCode {
             ExitCode::SUCCESS
         };
     };
-    match ask(&server::control_socket(&spool.path)) {
+    match ask_forwarder(&spool.path) {
         Ok(printed) => printed,
         Err(Unanswered { kind: ErrorKind::NotFound | ErrorKind::ConnectionRefused, .. })
             if !only_forwarder =>
@@ -50,6 +55,28 @@ pub fn reload(file: Option<&Path>, only_forwarder: bool) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(why) => failed(why.text.trim_end()),
+    }
+}
+
+/// Asks the forwarder of a spool. One that reads its state yet, after a start or a reload, is waited for:
+/// with which configuration it begins is settled already.
+fn ask_forwarder(spool: &Path) -> Result<ExitCode, Unanswered> {
+    let until = Instant::now() + STARTING_MAX;
+    loop {
+        match ask(&server::control_socket(spool)) {
+            Err(Unanswered { kind: ErrorKind::NotFound | ErrorKind::ConnectionRefused, .. })
+                if forward::reads(spool) =>
+            {
+                if Instant::now() >= until {
+                    let text =
+                        "the forwarder reads its state yet, with the configuration of before: ask again"
+                            .to_owned();
+                    return Err(Unanswered { text, kind: ErrorKind::TimedOut });
+                }
+                std::thread::sleep(ASK_AGAIN_AFTER);
+            }
+            answer => return answer,
+        }
     }
 }
 

@@ -50,4 +50,6 @@ pub const CONTROL_SOCKET: &str = "forward/control.sock";
 #[cfg(feature = "server")]
 pub use self::desk::Desk;
 #[cfg(feature = "server")]
+pub use self::engine::Unsettled;
+#[cfg(feature = "server")]
 pub use self::start::{ForwardError, Surroundings, forward, reads, rebuild};

@@ -150,7 +150,7 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
     if unrouted > 0 {
         report.note(&format!(
             "{unrouted} recipients are held, because no route takes them: name their domains in a [[forward]], and \
-             start again"
+             reload"
         ));
     }
     let suspended = keeper.suspended().unwrap_or_else(|error| {
@@ -162,7 +162,7 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
 }
 
 /// Why a notice is held that an earlier process left.
-const NO_WAY_FOR_NOTICES: &str = "there is no dsn_via in [forward_queue]: name one, and start again";
+const NO_WAY_FOR_NOTICES: &str = "there is no dsn_via in [forward_queue]: name one, and reload";
 
 /// Holds notices that wait where nobody takes them any more, and says so: they go nowhere else.
 pub fn hold_notices(keeper: &mut Keeper, routes: &Routes, report: &dyn Report) {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::RecvTimeoutError;
 
-use super::engine::{Ends, Engine};
+use super::engine::{Ends, Engine, Unsettled};
 use super::keep::{self, Folder, Keeper};
 use super::office::{self, Answer, Left, Letter};
 use super::reading::{self, Ahead};
@@ -93,18 +93,16 @@ pub trait Surroundings {
 }
 
 /// Forwards the mail of the configured spool until it shall stop; returns when what was under way is settled
-/// and durable.
+/// and durable, or the time for that is over.
 ///
 /// `surroundings` are told how far it is. They get the desk once the state was read, and before any mail goes
 /// on.
-///
-/// Gives how many messages had no answer when the time for that was over: they are delivered again.
 pub fn forward(
     config: &Config,
     log: &mut Log,
     report: &Arc<dyn Report>,
     surroundings: &dyn Surroundings,
-) -> Result<usize, ForwardError> {
+) -> Result<Unsettled, ForwardError> {
     let SinkKind::Spool(spool) = &config.sink.kind else {
         return Err(ForwardError("mail is forwarded from a spool, and the sink is none".to_owned()));
     };
@@ -118,7 +116,7 @@ pub fn forward(
     require_owner(path)?;
     let _lock = lock(path)?;
     if !surroundings.may_begin() {
-        return Ok(0);
+        return Ok(Unsettled::default());
     }
     surroundings.prepares().map_err(ForwardError)?;
     run(config, path, log, report, surroundings)
@@ -213,7 +211,7 @@ fn run(
     log: &mut Log,
     report: &Arc<dyn Report>,
     surroundings: &dyn Surroundings,
-) -> Result<usize, ForwardError> {
+) -> Result<Unsettled, ForwardError> {
     let of_machine = |error: io::Error| failed("the forwarder cannot start", error);
     let engine_consumer = Consumer::new().map_err(of_machine)?;
     let (to_engine, read) = engine_consumer.channel(reading::AHEAD_MESSAGES);
@@ -263,10 +261,11 @@ fn run(
     let record = record.number("routes", config.forward.routes.len() as u64);
     record.number("waiting", waiting as u64).number("dead", dead as u64).end();
     log.flush();
+    // The reader ends when it is told to: it is started where nothing else can fail any more.
+    let searches = start_searches(config, &names_consumer, &mut threads, report)?;
     let (path, told, reader_ahead) = (spool.to_owned(), Arc::clone(report), Arc::clone(&ahead));
     let read = move || reading::run(&path, after, &to_engine, &reader_ahead, &told, &metrics.reader);
     threads.start("ringmx-reader".to_owned(), read).map_err(of_machine)?;
-    let searches = start_searches(config, &names_consumer, &mut threads, report)?;
     let ask = move || names::run(&names_consumer, &names_questions, &to_addresses, searches);
     threads.start("ringmx-names".to_owned(), ask).map_err(of_machine)?;
     surroundings.runs();

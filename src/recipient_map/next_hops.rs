@@ -61,10 +61,16 @@ impl Asker for NextHopAsker<'_> {
         let count = route.to.len();
         let mut failed = Vec::new();
         let mut answered = None;
+        // A question that has waited for others says nothing of a next hop.
+        let mut all_are_down = true;
         for (host, (name, _)) in route.to.iter().enumerate() {
             let now = Instant::now();
             let known = self.known.entry((number, host)).or_default();
-            if known.is_down_until.is_some_and(|until| now < until) || now >= deadline {
+            if known.is_down_until.is_some_and(|until| now < until) {
+                continue;
+            }
+            if now >= deadline {
+                all_are_down = false;
                 continue;
             }
             let until = if host + 1 < count { deadline.min(now + FIRST_WAIT_MAX) } else { deadline };
@@ -83,7 +89,9 @@ impl Asker for NextHopAsker<'_> {
                     break;
                 }
                 // The question has waited for others, and the next hop had no time.
-                Err(Trouble::Silent) if until.saturating_duration_since(now) < FIRST_WAIT_MAX => {}
+                Err(Trouble::Silent) if until.saturating_duration_since(now) < FIRST_WAIT_MAX => {
+                    all_are_down = false;
+                }
                 Err(trouble) => {
                     let pause = if matches!(trouble, Trouble::Silent) { SILENT_FOR } else { FAILED_FOR };
                     known.is_down_until = Some(Instant::now() + pause);
@@ -91,7 +99,8 @@ impl Asker for NextHopAsker<'_> {
                 }
             }
         }
-        let unasked = if self.hops.takes_unasked { Found::Supposed } else { Found::Unknown };
+        let is_taken = self.hops.takes_unasked && all_are_down;
+        let unasked = if is_taken { Found::Supposed } else { Found::Unknown };
         let found = answered.unwrap_or(unasked);
         for (hop, error) in failed {
             self.tell(hop, found, &error);

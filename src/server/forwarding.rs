@@ -18,7 +18,7 @@ use crate::admin::process::Process;
 use crate::admin::socket::Listening;
 use crate::admin::{self, Admin, AdminStart};
 use crate::config::{Config, SinkKind, Warning};
-use crate::forward::{ForwardError, Surroundings};
+use crate::forward::{ForwardError, Surroundings, Unsettled};
 use crate::limits::LOG_END_MAX;
 use crate::log::Log;
 use crate::metrics::ForwardMetrics;
@@ -52,7 +52,9 @@ pub fn forward(
     let forwarded = started.and_then(|()| {
         let service_manager = super::service_manager(&mut log);
         let process = OfProcess { shutdown, service_manager, report: &reporter, renewal: &renewal, ask };
-        forward_anew(config, &process, &mut log).map_err(|error| ServeError::new(error.to_string()))
+        let ended = forward_anew(config, &process, &mut log);
+        let Unsettled { unanswered, unnoted } = ended.map_err(|error| ServeError::new(error.to_string()))?;
+        unnoted.map_or(Ok(unanswered), |text| Err(ServeError::new(format!("the end: {text}"))))
     });
     log_report.finish();
     match &forwarded {
@@ -65,7 +67,7 @@ pub fn forward(
 }
 
 /// Runs one forwarder after another, each with the configuration that was read last.
-fn forward_anew(config: &Config, process: &OfProcess<'_>, log: &mut Log) -> Result<usize, ForwardError> {
+fn forward_anew(config: &Config, process: &OfProcess<'_>, log: &mut Log) -> Result<Unsettled, ForwardError> {
     let mut config = config.clone();
     // With which there is a forwarder, if the next one does not come to run.
     let mut before: Option<Config> = None;
@@ -74,22 +76,24 @@ fn forward_anew(config: &Config, process: &OfProcess<'_>, log: &mut Log) -> Resu
         let forwarded = forward::forward(&config, log, process.report, &around);
         let has_run = around.has_run.get();
         drop(around);
-        let (unanswered, next) = match (forwarded, before.take()) {
+        let (unsettled, next) = match (forwarded, before.take()) {
             (Err(error), Some(before)) if !has_run => {
                 report::not_renewed(&[error.to_string()], log);
-                (0, Some(before))
+                (Unsettled::default(), Some(before))
             }
             (Err(error), _) => return Err(error),
-            (Ok(unanswered), _) => {
+            (Ok(unsettled), _) => {
                 let next = process.renewal.take().filter(|_| !process.shutdown.has_begun());
                 before = next.is_some().then_some(config);
-                (unanswered, next)
+                (unsettled, next)
             }
         };
-        let Some(next) = next else { return Ok(unanswered) };
-        if unanswered > 0 {
-            let text = format!("{unanswered} messages had no answer in time and are delivered again");
-            process.report.note(&text);
+        let Some(next) = next else { return Ok(unsettled) };
+        let Unsettled { unanswered, unnoted } = unsettled;
+        let unanswered = (unanswered > 0)
+            .then(|| format!("{unanswered} messages had no answer in time and are delivered again"));
+        for text in unanswered.iter().chain(&unnoted) {
+            process.report.note(text);
         }
         config = next;
     }

@@ -360,6 +360,23 @@ fn a_next_hop_that_is_slow_is_asked_on() {
 }
 
 #[test]
+fn a_question_that_has_waited_for_others_takes_nobody() {
+    let recipient = |mailbox: &str| {
+        std::thread::sleep(Duration::from_millis(1300));
+        by_name(mailbox)
+    };
+    let hop = NextHop::start(Manner { recipient, ..manner(&["PIPELINING"]) });
+    let near = Server::start_whole(&taking(&route(&smtp(hop.address()))));
+    let mut clients: Vec<Client> = (0..40).map(|_| begun(&near)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("RCPT TO:<nobody{number}@x.test>\r\n").as_bytes());
+    }
+    let replies: Vec<_> = clients.iter_mut().map(Client::reply).collect();
+    assert!(replies.iter().all(|reply| reply.starts_with("550") || reply.starts_with("451")), "{replies:?}");
+    assert!(replies.iter().any(|reply| reply.starts_with("451")), "the next hop has no time for all");
+}
+
+#[test]
 fn tls_that_does_not_come_to_be_is_left_out_the_next_time() {
     let hop = doing(|line, stream| {
         match line.get(..4) {

@@ -100,7 +100,7 @@ fn kept(status: &ForwardStatus, found: &mut Vec<Problem>) {
     if status.throughput.unrouted_total > 0 {
         let count = figures::count(status.throughput.unrouted_total);
         let what = format!("No route takes the mail of {count} recipients: it is held");
-        let cure = "Name their domains in a [[forward]] table, and start the forwarder again.";
+        let cure = "Name their domains in a [[forward]] table, and `ringmx reload`.";
         add(found, Severity::Warning, what, cure);
     }
     if status.queue.unreadable_messages > 0 {
@@ -112,7 +112,7 @@ fn kept(status: &ForwardStatus, found: &mut Vec<Problem>) {
     if status.queue.notices_held > 0 {
         let count = figures::count(status.queue.notices_held);
         let what = format!("Nobody takes {count} notices to senders: they are held");
-        let cure = "Name a server in `dsn_via` of [forward_queue], and start the forwarder again.";
+        let cure = "Name a server in `dsn_via` of [forward_queue], and `ringmx reload`.";
         add(found, Severity::Warning, what, cure);
     }
 }

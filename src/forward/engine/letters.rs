@@ -328,7 +328,7 @@ impl<R: Ring> Engine<R> {
 pub(super) fn unrouted(stored: &StoredEnvelope) -> Wait {
     Wait {
         received_at: seconds(timestamp::seconds(stored.received_at)),
-        reply: "no route takes its domain: name it in a [[forward]], and start again".to_owned(),
+        reply: "no route takes its domain: name it in a [[forward]], and reload".to_owned(),
         held: true,
         ..Wait::default()
     }

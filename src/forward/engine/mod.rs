@@ -109,6 +109,15 @@ pub(super) struct Ends {
     pub(super) stores: Stores,
 }
 
+/// What was not settled when the time for that was over. It is delivered again.
+#[derive(Debug, Default)]
+pub struct Unsettled {
+    /// Messages that had no answer.
+    pub unanswered: usize,
+    /// What became of others and is not on the disk, if there are any.
+    pub unnoted: Option<String>,
+}
+
 /// See the file's head.
 pub(super) struct Engine<R> {
     ring: R,
@@ -306,9 +315,11 @@ impl<R: Ring> Engine<R> {
     }
 
     /// Runs until it shall stop and what was under way is settled. `stops` is called when that begins.
-    ///
-    /// Gives how many messages had no answer when the time for that was over: they are delivered again.
-    pub(super) fn run(mut self, shall_stop: impl Fn() -> bool, stops: impl Fn()) -> std::io::Result<usize> {
+    pub(super) fn run(
+        mut self,
+        shall_stop: impl Fn() -> bool,
+        stops: impl Fn(),
+    ) -> std::io::Result<Unsettled> {
         let mut events = Vec::new();
         let mut sweep_at = self.now;
         let mut end_at = None;
@@ -346,12 +357,13 @@ impl<R: Ring> Engine<R> {
         }
         self.tell_withheld();
         self.log.flush();
-        self.settled_at_end()?;
-        Ok(self.connections.iter().flatten().filter(|one| one.used_for == Use::Busy).count())
+        let is_busy = |one: &&Connection| one.used_for == Use::Busy;
+        let unanswered = self.connections.iter().flatten().filter(is_busy).count();
+        Ok(Unsettled { unanswered, unnoted: self.unnoted_at_end() })
     }
 
-    /// An error where the disk has not noted all.
-    fn settled_at_end(&self) -> std::io::Result<()> {
+    /// What the disk has not noted, if it has not noted all.
+    fn unnoted_at_end(&self) -> Option<String> {
         let again = self.again.iter().chain(&self.unread).map(|(_, pending)| pending);
         let all = self.pending.values().filter(|one| one.kind == Kind::Settle).chain(again);
         let is_notice_alone =
@@ -365,7 +377,7 @@ impl<R: Ring> Engine<R> {
         if !notices.is_empty() {
             said.push(format!("{} notices to senders are lost", notices.len()));
         }
-        if said.is_empty() { Ok(()) } else { Err(std::io::Error::other(said.join("; "))) }
+        (!said.is_empty()).then(|| said.join("; "))
     }
 
     fn turn(&mut self, events: &mut Vec<Event>) -> std::io::Result<()> {

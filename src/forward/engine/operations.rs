@@ -25,9 +25,9 @@ use crate::timestamp;
 const TRIED_AGAIN: &str = "an operator has it tried again";
 
 pub(super) const BUSY: &str = "something is under way with it: ask again";
+const NOT_FOR_ONE: &str = "nobody can say who of a message that cannot be read waits for one destination";
 pub(super) const GONE: &str = "nobody waits for it there any more";
-const UNROUTED: &str =
-    "nobody tries it: give its domain a [[forward]], or notices their dsn_via, and start the forwarder again";
+const UNROUTED: &str = "nobody tries it: give its domain a [[forward]], or notices their dsn_via, and reload";
 
 const UNSCHEDULED: &str = "nobody tries it just now: ask again, or start the forwarder again if it stays so";
 
@@ -106,6 +106,7 @@ impl<R: Ring> Engine<R> {
                 continue;
             }
             match (what, picked.place) {
+                (_, Place::Log(_)) if picked.of.is_some() => self.fail(command, told, NOT_FOR_ONE.to_owned()),
                 (what, Place::Log(at)) => match self.may_change(what, at) {
                     Ok(()) => self.ask(command, what, picked),
                     Err(why) => self.fail(command, told, why.to_owned()),

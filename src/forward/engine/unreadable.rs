@@ -71,7 +71,10 @@ impl<R: Ring> Engine<R> {
         let recipients = known.waits.iter().fold(Recipients::none(), |all, (_, some)| all.with(some));
         let place = Place::Log(at);
         match (step.what, known.unreadable, known.stored) {
-            _ if recipients.is_empty() => self.end_step(number, Some(GONE.to_owned())),
+            _ if recipients.is_empty() => {
+                self.end_step(number, Some(GONE.to_owned()));
+                self.forget_unreadable(at);
+            }
             (What::Remove, Some(_), _) => self.tell_step(number, Change::Remove { place, recipients }),
             (_, Some(why), _) | (_, None, Err(why)) => {
                 self.end_step(number, Some(format!("it still cannot be read: {why}")));
