@@ -160,6 +160,27 @@ pub fn wait_until_empty(server: &Server, forwarder: &Forwarder) {
     }
 }
 
+/// Waits until it is so.
+pub fn wait_until(forwarder: &Forwarder, what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what}:\n{}", forwarder.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Gives the receiver a message for these recipients.
+pub fn send(near: &Server, recipients: &[&str], data: &[u8]) {
+    let mut client = Client::greeted(near.address());
+    client.command("MAIL FROM:<a@x.test>", "250");
+    for recipient in recipients {
+        client.command(&format!("RCPT TO:<{recipient}>"), "250");
+    }
+    client.command("DATA", "354");
+    client.send(&support::client::stuffed(data));
+    client.expect("250");
+}
+
 /// A message with a line that begins with a dot.
 pub const MESSAGE: &[u8] = b"From: a@x.test\r\nSubject: x\r\n\r\n.A dot\r\nText\r\n";
 

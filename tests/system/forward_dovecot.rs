@@ -13,8 +13,7 @@ use support::image;
 use support::server::Server;
 
 use crate::dovecot::Dovecot;
-use crate::forward::{Forwarder, MESSAGE, below_received, free_address, queue, wait_until_empty};
-use crate::forward_hops::wait_until;
+use crate::forward::{Forwarder, MESSAGE, below_received, free_address, queue, wait_until, wait_until_empty};
 
 /// The owner of the mailboxes, and the user of ringmx, by its name and number.
 const OWNER: u32 = 5000;

@@ -10,20 +10,11 @@ use support::client::Client;
 use support::next_hop::{BrokenTls, Manner, NextHop, accept, listen};
 use support::server::{Server, without_trace};
 
-use crate::forward::{Forwarder, MESSAGE, PATIENCE, below_received, near, queue, stored, wait_until_empty};
+use crate::forward::{Forwarder, MESSAGE, below_received, near, queue, stored, wait_until, wait_until_empty};
 
 /// A server that offers these and takes everything.
 fn offering(keywords: Vec<&'static str>) -> Manner {
     Manner { is_lmtp: false, keywords, recipient: accept, end: accept }
-}
-
-/// Waits until this is so.
-pub fn wait_until(forwarder: &Forwarder, what: &str, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "{what}:\n{}", forwarder.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// A far end with these further lines: of its listener, then sections.

@@ -4,36 +4,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::client::Client;
 use support::next_hop::{Manner, NextHop, accept};
 use support::server::{Server, program, without_trace};
 
-use crate::forward::{Forwarder, MESSAGE, PATIENCE, free_address, near, queue, stored};
-
-fn wait_until(forwarder: &Forwarder, what: &str, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "{what}:\n{}", forwarder.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+use crate::forward::{Forwarder, MESSAGE, free_address, near, queue, send, stored, wait_until};
 
 fn count(maildir: &Path) -> usize {
     fs::read_dir(maildir.join("new")).map_or(0, Iterator::count)
-}
-
-/// A message for these recipients.
-fn send(near: &Server, recipients: &[&str], data: &[u8]) {
-    let mut client = Client::greeted(near.address());
-    client.command("MAIL FROM:<a@x.test>", "250");
-    for recipient in recipients {
-        client.command(&format!("RCPT TO:<{recipient}>"), "250");
-    }
-    client.command("DATA", "354");
-    client.send(&support::client::stuffed(data));
-    client.expect("250");
 }
 
 #[test]

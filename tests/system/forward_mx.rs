@@ -11,8 +11,7 @@ use support::dns_server::{Behaviour, DnsServer};
 use support::next_hop::{BrokenTls, Manner, NextHop, accept, listen_on};
 use support::server::Server;
 
-use crate::forward::{Forwarder, MESSAGE, queue, wait_until_empty};
-use crate::forward_hops::wait_until;
+use crate::forward::{Forwarder, MESSAGE, queue, wait_until, wait_until_empty};
 
 fn manner(keywords: Vec<&'static str>) -> Manner {
     Manner { is_lmtp: false, keywords, recipient: accept, end: accept }

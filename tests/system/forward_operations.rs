@@ -1,13 +1,13 @@
 //! What operators do with the queue of a running forwarder.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::client::Client;
 use support::next_hop::{Manner, NextHop, accept};
 use support::server::{Server, program};
 
-use crate::forward::{Forwarder, MESSAGE, PATIENCE, near, queue};
+use crate::forward::{Forwarder, MESSAGE, near, queue, wait_until};
 
 fn defer(_: &str) -> String {
     "451 4.3.0 Later".to_owned()
@@ -35,14 +35,6 @@ fn refused(near: &Server, command: &[&str]) -> String {
     let output = program.output().expect("it runs");
     assert!(!output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stdout));
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn wait_until(forwarder: &Forwarder, what: &str, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "{what}:\n{}", forwarder.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// The ids of those in this state.

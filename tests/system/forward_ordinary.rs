@@ -14,8 +14,7 @@ use support::load::loadgen;
 use support::next_hop::{Manner, NextHop, accept, listen};
 use support::server::{Server, program};
 
-use crate::forward::{Forwarder, MESSAGE, by_name, near, queue, wait_until_empty};
-use crate::forward_hops::wait_until;
+use crate::forward::{Forwarder, MESSAGE, by_name, near, queue, wait_until, wait_until_empty};
 
 /// It stops within this: ten seconds for messages without an answer, and what the machine takes.
 const END_MAX: Duration = Duration::from_secs(20);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use support::client::Client;
@@ -12,7 +12,7 @@ use support::load::{loadgen, verify, wait_for_accepted};
 use support::next_hop::{Manner, NextHop, accept};
 use support::server::{Server, program};
 
-use crate::forward::{Forwarder, MESSAGE, PATIENCE, far, free_address, near, queue, wait_until_empty};
+use crate::forward::{Forwarder, MESSAGE, far, free_address, near, queue, wait_until, wait_until_empty};
 
 /// Reloads while mail comes.
 const RELOADS: usize = 8;
@@ -59,17 +59,18 @@ fn deliver(server: &Server) {
     assert!(client.deliver("a@x.test", "b@example.test", MESSAGE).starts_with("250"));
 }
 
-fn wait_until(forwarder: &Forwarder, what: &str, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "{what}:\n{}", forwarder.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// How often it began to forward.
 fn beginnings(forwarder: &Forwarder) -> usize {
     forwarder.log().matches(" forwarding ").count()
+}
+
+/// A forwarder that runs, between a receiver and a next hop.
+fn started() -> (NextHop, Server, Forwarder) {
+    let hop = hop();
+    let server = near(&smtp(&hop));
+    let forwarder = Forwarder::start(&server);
+    wait_until(&forwarder, "it begins", || beginnings(&forwarder) == 1);
+    (hop, server, forwarder)
 }
 
 #[test]
@@ -99,10 +100,7 @@ fn mail_goes_where_the_changed_file_says_also_what_waited() {
 
 #[test]
 fn what_is_wrong_changes_nothing() {
-    let hop = hop();
-    let server = near(&smtp(&hop));
-    let forwarder = Forwarder::start(&server);
-    wait_until(&forwarder, "it begins", || beginnings(&forwarder) == 1);
+    let (hop, server, forwarder) = started();
     let refused = |from: &str, to: &str, why: &str| {
         change(&server, from, to);
         let output = reload(&server, &["--forwarder"]);
@@ -127,10 +125,7 @@ fn what_is_wrong_changes_nothing() {
 
 #[test]
 fn what_only_a_start_finds_wrong_changes_nothing_either() {
-    let hop = hop();
-    let server = near(&smtp(&hop));
-    let forwarder = Forwarder::start(&server);
-    wait_until(&forwarder, "it begins", || beginnings(&forwarder) == 1);
+    let (hop, server, forwarder) = started();
     let other = TcpListener::bind("127.0.0.1:0").expect("a port");
     let admin = format!("[forward_admin]\naddress = \"{}\"\n", other.local_addr().expect("its address"));
     change(&server, &smtp(&hop), &format!("{}{admin}", smtp(&hop)));
@@ -209,10 +204,7 @@ fn mail_that_comes_meanwhile_is_delivered_once() {
 
 #[test]
 fn what_needs_a_restart_is_named_and_stays() {
-    let hop = hop();
-    let server = near(&smtp(&hop));
-    let forwarder = Forwarder::start(&server);
-    wait_until(&forwarder, "it begins", || beginnings(&forwarder) == 1);
+    let (hop, server, forwarder) = started();
     change(&server, "path = \"spool\"", "path = \"another\"");
     // The socket is below the spool.
     let output = reload(&server, &["--forwarder"]);
@@ -252,10 +244,7 @@ fn one_command_reloads_receiver_and_forwarder() {
 
 #[test]
 fn operators_are_answered_after_it_and_what_they_ordered_holds() {
-    let hop = hop();
-    let server = near(&smtp(&hop));
-    let forwarder = Forwarder::start(&server);
-    wait_until(&forwarder, "it begins", || beginnings(&forwarder) == 1);
+    let (hop, server, forwarder) = started();
     let destination = format!("smtp://{}", hop.address());
     queue(&server, &["suspend", &destination]);
     deliver(&server);
@@ -270,10 +259,7 @@ fn operators_are_answered_after_it_and_what_they_ordered_holds() {
 
 #[test]
 fn it_stops_in_order_while_it_begins_anew() {
-    let hop = hop();
-    let server = near(&smtp(&hop));
-    let forwarder = Forwarder::start(&server);
-    wait_until(&forwarder, "it begins", || beginnings(&forwarder) == 1);
+    let (_hop, server, forwarder) = started();
     deliver(&server);
     forwarder.signal(Signal::HUP);
     forwarder.signal(Signal::HUP);
