@@ -104,23 +104,14 @@ PY
 
 echo "$((rate / 10))/s for another one meanwhile, the forwarder on both cores:"
 rm -rf "$work/spool"
-away_hop() {
-  {
-    receiver away 0.0.0.0:2826 1
-    printf '[[sink]]\nkind = "discard"\n'
-  } >"$work/away.toml"
-  taskset -c 1 $ringmx serve --config "$work/away.toml" 2>"$work/away.log" &
-  hop=$!
-  others+=("$hop")
-  ready "$work/away.log" "$hop"
-}
 {
   printf '[[forward]]\ndomains = ["one.example.test"]\nto = ["smtp://127.0.0.2:2826"]\ntls = "off"\n'
   printf '[[forward]]\nto = ["smtp://127.0.0.11:2825"]\ntls = "off"\n'
 } | near_config
 # Each delivery tells its age.
 sed -i 's/^messages = false/messages = true/' "$work/near.toml"
-away_hop
+next_hop away 2826
+others+=("$hop")
 near
 forward 0,1
 load -c 4 --rate "$((rate / 10))/s" --duration "$((away + 50))s" --to user@two.example.test
@@ -130,7 +121,8 @@ sleep 10
 from=$(date +%s.%N)
 stop "$hop"
 sleep "$away"
-away_hop
+next_hop away 2826
+others+=("$hop")
 back=$(date +%s.%N)
 wait "$fresh" "$load"
 stop "$forwarder"; forwarder=''

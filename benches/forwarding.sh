@@ -33,15 +33,21 @@ messages = false
 TOML
 }
 
-far() {
+# next_hop NAME PORT [MORE]: a receiver with `discard` on core 1; $hop is its process. Next hops are told apart by addresses of 127.0.0.0/8.
+next_hop() {
   {
-    # Next hops are told apart by addresses of 127.0.0.0/8.
-    receiver far 0.0.0.0:2825 1
-    printf '[admin]\naddress = "127.0.0.1:2829"\n[[sink]]\nkind = "discard"\n'
-  } >"$work/far.toml"
-  taskset -c 1 $ringmx serve --config "$work/far.toml" 2>"$work/far.log" &
-  far=$!
-  ready "$work/far.log" "$far"
+    receiver "$1" "0.0.0.0:$2" 1
+    printf '%s[[sink]]\nkind = "discard"\n' "${3-}"
+  } >"$work/$1.toml"
+  taskset -c 1 $ringmx serve --config "$work/$1.toml" 2>"$work/$1.log" &
+  hop=$!
+  ready "$work/$1.log" "$hop"
+}
+
+# The far end, which tells what it has.
+far() {
+  next_hop far 2825 $'[admin]\naddress = "127.0.0.1:2829"\n'
+  far=$hop
 }
 
 # What the far end has answered with 250.
