@@ -17,11 +17,15 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Asks, waits for the answers, and prints them. Fails when nothing was changed. With `only_forwarder` the
 /// receiver is not asked.
 pub fn reload(file: Option<&Path>, only_forwarder: bool) -> ExitCode {
+    let mut said = String::new();
     if !only_forwarder {
         match control::socket_of(file).and_then(|socket| ask(&socket).map_err(|why| why.text)) {
-            Ok(ExitCode::SUCCESS) => {}
-            Ok(printed) => return printed,
+            Ok(text) => said = text,
             Err(why) => return failed(why.trim_end()),
+        }
+        let printed = print(&said);
+        if printed != ExitCode::SUCCESS {
+            return printed;
         }
     }
     let Some(file) = file else {
@@ -45,7 +49,10 @@ pub fn reload(file: Option<&Path>, only_forwarder: bool) -> ExitCode {
         };
     };
     match ask_forwarder(&spool.path) {
-        Ok(printed) => printed,
+        // Both have read one file: what the receiver has said of it is said.
+        Ok(text) => {
+            print(&text.split_inclusive('\n').filter(|line| !said.contains(line)).collect::<String>())
+        }
         Err(Unanswered { kind: ErrorKind::NotFound | ErrorKind::ConnectionRefused, .. })
             if !only_forwarder =>
         {
@@ -60,7 +67,7 @@ pub fn reload(file: Option<&Path>, only_forwarder: bool) -> ExitCode {
 
 /// Asks the forwarder of a spool. One that reads its state yet, after a start or a reload, is waited for:
 /// with which configuration it begins is settled already.
-fn ask_forwarder(spool: &Path) -> Result<ExitCode, Unanswered> {
+fn ask_forwarder(spool: &Path) -> Result<String, Unanswered> {
     let until = Instant::now() + STARTING_MAX;
     loop {
         match ask(&server::control_socket(spool)) {
@@ -80,11 +87,11 @@ fn ask_forwarder(spool: &Path) -> Result<ExitCode, Unanswered> {
     }
 }
 
-/// Asks for a reload at this socket, and prints what it says.
-fn ask(socket: &Path) -> Result<ExitCode, Unanswered> {
+/// Asks for a reload at this socket. What it says, if it was done.
+fn ask(socket: &Path) -> Result<String, Unanswered> {
     let answer = control::ask(socket, "reload", control::RELOADED_MAX)?;
     if answer.is_good {
-        Ok(print(&answer.text))
+        Ok(answer.text)
     } else {
         Err(Unanswered { text: answer.text, kind: ErrorKind::Other })
     }

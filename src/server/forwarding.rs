@@ -5,12 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use crossbeam_channel::{Sender, unbounded};
+
 use super::lent::Lent;
 use super::log_report::LogReport;
 use super::renewal::Renewal;
 use super::{ServeError, addresses, report, start_log, tell_panics};
-use crossbeam_channel::{Sender, unbounded};
-
 use crate::admin::control_socket::{self, Answer, Answering, ControlStart, Request, Status};
 use crate::admin::forwarder::Forwarder;
 use crate::admin::forwarder::health::ForwardHealth;

@@ -32,11 +32,14 @@ impl<R: Ring> Engine<R> {
 
     /// From now on an operator sees it.
     pub(super) fn list_unreadable(&mut self, at: Cursor, why: String) {
-        self.report.note(&format!(
+        let note = format!(
             "the message at {at} cannot be read and is passed over ({why}); the spool keeps it, and all after it, until \
              `ringmx queue remove {at}` gives it up or `ringmx queue retry {at}` can read it"
-        ));
-        self.unreadable.insert(at, why);
+        );
+        // What was to be settled of it is tried again and again.
+        if self.unreadable.insert(at, why).is_none() {
+            self.report.note(&note);
+        }
         self.count_unreadable();
     }
 
