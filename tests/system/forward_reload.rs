@@ -237,6 +237,11 @@ fn one_command_reloads_receiver_and_forwarder() {
     let said = reloaded(&server, &[]);
     assert!(said.contains("reloaded: new sessions begin in generation 3"), "{said}");
     assert!(said.contains("reloaded: the forwarder begins anew"), "{said}");
+    assert_eq!(
+        said.matches("forward_queue.dsn: no sender is told").count(),
+        1,
+        "both have warned of it: {said}"
+    );
     deliver(&server);
     wait_until(&forwarder, "the second", || second.taken().len() == 1);
     forwarder.stop();
