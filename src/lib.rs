@@ -90,6 +90,7 @@ pub mod smtp;
 
 pub mod auth;
 pub mod dns;
+pub mod filter;
 pub mod front;
 
 // Memory, and how it is looked through.

@@ -9,6 +9,7 @@ pub mod client;
 pub mod domain;
 pub mod envelope;
 pub mod envelope_budget;
+pub mod foreign_reply;
 pub mod local_part;
 mod mailbox;
 pub mod network;

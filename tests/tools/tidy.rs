@@ -114,6 +114,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("handoff", &["dns"]),
     ("auth", &["dns", "escape", "limits", "mail"]),
     ("client", &["escape", "limits", "mail", "scan"]),
+    ("filter", &["mail"]),
     ("front", &["auth::sender", "auth::spf", "dns", "limits", "mail", "timestamp"]),
     ("dns", &["handoff::channel", "handoff::lookup"]),
     ("tls", &["smtp::settings"]),
@@ -147,7 +148,7 @@ const PLAIN: &[&str] =
 
 /// Rooms that see no socket, file, thread or clock, and use nothing but what their rows name.
 const SANS_IO: &[&str] =
-    &["auth", "client", "forward::notice", "forward::schedule", "front", "mail", "scan", "smtp"];
+    &["auth", "client", "filter", "forward::notice", "forward::schedule", "front", "mail", "scan", "smtp"];
 
 #[test]
 fn imports_follow_the_arrow() {
