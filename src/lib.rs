@@ -55,6 +55,8 @@ pub mod shutdown;
 #[cfg(feature = "server")]
 pub mod signals;
 #[cfg(feature = "server")]
+pub mod station;
+#[cfg(feature = "server")]
 pub mod threads;
 
 // One thread a core, and all that it owns.

@@ -332,6 +332,10 @@ pub const ORDERS_WAITING_MAX: usize = 64;
 /// After a reload its answer waits this long for shards to take it over; those that have not are named.
 pub const RELOAD_TAKE_WAIT: Duration = Duration::from_secs(1);
 
+/// Messages of one shard that are at stations at a time: at content filters, and at the server that mail goes
+/// on to.
+pub const STATION_MESSAGES_MAX: usize = 1024;
+
 /// Messages on their way between one shard and its sink worker.
 pub const HANDOFF_MESSAGES_MAX: usize = 4096;
 

@@ -11,6 +11,7 @@ use super::admin::{self, Admin};
 use super::auth;
 use super::client_limits::{self, ClientLimits};
 use super::control;
+use super::cut_through::{self, CutThrough};
 use super::dns::{self, Dns};
 use super::document::Document;
 use super::fixed::FixedKeys;
@@ -68,6 +69,9 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where mail goes.
     pub sink: Sink,
+    /// Whom a message is handed to before its client is answered; none where it always goes to the sink
+    /// first.
+    pub cut_through: Option<CutThrough>,
     /// One per CPU core, in the order of the cores; at least one.
     pub shards: Vec<Shard>,
     /// Bounds of sessions and transactions.
@@ -210,6 +214,12 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         },
         None => (None, None),
     };
+    let cut_through = sink.cut_through.then(|| cut_through::of(&forward));
+    if cut_through.as_ref().is_some_and(|routes| routes.iter().all(|route| route.to.is_empty())) {
+        let text = "a message can be handed on before its client is answered only to a next hop whose address is written in `to` of \
+                    [[forward]], and there is none: write one as \"smtp://10.0.0.5:25\" or \"lmtp://unix:PATH\", or kind = \"spool\"";
+        root.problem("sink", text.to_owned());
+    }
     root.finish();
     let config = Config {
         hostname: identity.hostname,
@@ -226,6 +236,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         local_part_leading_dot: identity.local_part_leading_dot,
         listeners,
         sink,
+        cut_through,
         shards,
         limits,
         client_limits,

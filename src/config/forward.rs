@@ -128,6 +128,7 @@ pub fn maildir_sink(path: &Path) -> Sink {
         space_reserve: None,
         dsn: false,
         requiretls: false,
+        cut_through: false,
     }
 }
 

@@ -104,19 +104,28 @@ impl NextHops {
     }
 }
 
-fn address(hop: &NextHop) -> Result<MapAddress, String> {
+/// Where a next hop is, if that is known without asking anybody.
+pub(super) fn direct_address(hop: &NextHop) -> Option<MapAddress> {
     match &hop.place {
-        HopPlace::Unix(path) => Ok(MapAddress::Unix(path.clone())),
-        HopPlace::Host(host, port) => match hosts(host) {
-            Ok(hosts) => {
-                Ok(MapAddress::Tcp(hosts.into_iter().map(|host| SocketAddr::new(host, *port)).collect()))
-            }
-            // A server that has given up files asks no resolver.
-            Err(_) => Err(format!(
-                "{hop} cannot be asked, because a receiver does not look names up: write its IP address (or localhost) in [[forward]], or \
-                 name a file of recipients here"
-            )),
-        },
+        HopPlace::Unix(path) => Some(MapAddress::Unix(path.clone())),
+        HopPlace::Host(host, port) => {
+            let hosts = hosts(host).ok()?;
+            Some(MapAddress::Tcp(hosts.into_iter().map(|host| SocketAddr::new(host, *port)).collect()))
+        }
+        HopPlace::Maildir(_) | HopPlace::Mx(..) => None,
+    }
+}
+
+fn address(hop: &NextHop) -> Result<MapAddress, String> {
+    if let Some(address) = direct_address(hop) {
+        return Ok(address);
+    }
+    match &hop.place {
+        // A server that has given up files asks no resolver.
+        HopPlace::Host(..) | HopPlace::Unix(_) => Err(format!(
+            "{hop} cannot be asked, because a receiver does not look names up: write its IP address (or localhost) in [[forward]], or \
+             name a file of recipients here"
+        )),
         HopPlace::Maildir(_) => Err(format!(
             "{hop} cannot be asked: every recipient has a maildir there; name a file of recipients here"
         )),

@@ -77,6 +77,7 @@ impl Config {
             shards,
             log,
             recipient_map,
+            cut_through: running.cut_through.clone(),
             front: Front { state: running.front.state.clone(), ..self.front.clone() },
             // The table is made once, also where only its default would be another.
             client_places: running.client_places,
@@ -154,6 +155,20 @@ impl Config {
             "{map} is no map that this server was started with, and it has given up to connect to others: restart, or leave this key \
              as it was"
         ))
+    }
+
+    /// Whether messages are handed to the next hops that the server was started with, where that is done
+    /// before a client is answered. To be asked before [`Config::taken_over`]. The text is about `forward`.
+    pub fn check_cut_through(&self, running: &Self) -> Result<(), String> {
+        if self.cut_through.is_none()
+            || running.cut_through.is_none()
+            || self.cut_through == running.cut_through
+        {
+            return Ok(());
+        }
+        Err("[[forward]] is another than at the start, and this server, which hands mail on before it answers, has given up to connect to \
+             others: restart; or `ringmx reload --forwarder`, and restart later"
+            .to_owned())
     }
 
     /// Goes on with a listener of the running configuration that is not in the file any more, and says so.

@@ -128,6 +128,8 @@ impl Stores {
             data: MailData::new(Arc::clone(self.nothing.arena())),
             place: String::new(),
             handed_over: None,
+            is_trusted: false,
+            stations_passed: 0,
             log: LogFacts::default(),
         };
         to.send_and_ring(Box::new(message)).map_err(|_| gone)

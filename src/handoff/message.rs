@@ -36,7 +36,11 @@ pub struct Message {
     /// The mail data after transparency, octet for octet as sent, without fields that claimed to be our
     /// `Authentication-Results:`.
     pub data: MailData,
-    /// Where the sink stored it, for the log; written by the sink.
+    /// Nobody checks its client.
+    pub is_trusted: bool,
+    /// Stations that it has passed, or passed by.
+    pub stations_passed: u8,
+    /// Where the sink stored it, for the log; written by the sink, or by the station that knows better.
     pub place: String,
     /// When a worker of the sink could take it; none before.
     pub handed_over: Option<Instant>,

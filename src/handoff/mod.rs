@@ -10,6 +10,7 @@ pub mod mailbox;
 pub mod message;
 pub mod part;
 pub mod recipient_map;
+pub mod station;
 
 /// The atomics that `channel` is made of; its loom test brings others.
 mod atomic {

@@ -250,6 +250,13 @@ impl Envelope {
         }
     }
 
+    /// Keeps the recipients that this says yes to, which is asked about each in their order.
+    pub fn retain_recipients(&mut self, mut keeps: impl FnMut() -> bool) {
+        self.recipients.retain(|_| keeps());
+        self.hashed = 0;
+        self.repeated.truncate(0);
+    }
+
     /// Puts these mailboxes, which an alias brought, in the place of the recipient added last, each with its
     /// parameters. Those that are there already are not added. False when the budget of all envelopes has no
     /// room for them: then nothing has changed.

@@ -7,6 +7,15 @@ use std::fmt;
 /// §4.5.3.1.5).
 const TEXT_BYTES_MAX: usize = 400;
 
+/// Who refuses a message in its own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stranger {
+    /// A content filter.
+    Filter,
+    /// The server that the message would have gone on to.
+    NextHop,
+}
+
 /// A refusal of a message by somebody else than us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignReply {

@@ -31,6 +31,11 @@ impl Notify {
         Self(self.0 | other.0)
     }
 
+    /// Whether the sender is to be told of a success.
+    pub const fn asks_for_success(self) -> bool {
+        self.0 & Self::SUCCESS.0 > 0
+    }
+
     /// The bits, as they are stored.
     pub const fn bits(self) -> u8 {
         self.0

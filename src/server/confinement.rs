@@ -92,9 +92,11 @@ fn places(config: &Config, file: Option<&Path>, name_servers: &[SocketAddr]) -> 
     places
 }
 
-/// Whoever is asked about recipients, and name servers.
+/// Whoever is asked about recipients, next hops that get mail at once, and name servers.
 fn connects(config: &Config, name_servers: &[SocketAddr]) -> Connects {
-    let asked: Vec<_> = config.recipient_map.iter().flat_map(RecipientMap::addresses).collect();
+    let recipients = config.recipient_map.iter().flat_map(RecipientMap::addresses);
+    let next_hops = config.cut_through.iter().flatten().flat_map(|route| &route.to);
+    let asked: Vec<_> = recipients.chain(next_hops.map(|(_, address)| address)).collect();
     let ports = asked.iter().filter_map(|address| address.port());
     let mut tcp_ports: Vec<u16> = ports.chain(name_servers.iter().map(SocketAddr::port)).collect();
     tcp_ports.sort_unstable();

@@ -79,6 +79,9 @@ impl Plan {
         let Some(config) = checked.config else {
             return Err(checked.problems.into_iter().map(told).collect());
         };
+        if let Err(text) = config.check_cut_through(&self.running.config) {
+            return Err(vec![told(Problem(places.finding("forward", text)))]);
+        }
         let (mut config, mut needs_restart) = config.taken_over(&self.running.config);
         let is_given =
             |listener: &Listener| config.listeners.iter().any(|one| one.address == listener.address);

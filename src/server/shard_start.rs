@@ -25,6 +25,7 @@ use crate::shard::mailboxes::{Lookup, Mailboxes};
 use crate::shard::order::{NewSocket, Service};
 use crate::shard::parts::{Overflow, Parts};
 use crate::shard::recipient_map::{RecipientMap, ToThreads};
+use crate::shard::stations::{Stations, ToStation};
 use crate::shard::{Shard, affinity};
 use crate::sink::space::Space;
 
@@ -40,6 +41,8 @@ pub(super) struct Ends {
     pub(super) overflow: Overflow,
     pub(super) lookup: Lookup,
     pub(super) to_map: ToThreads,
+    /// In the order in which messages pass them.
+    pub(super) stations: Vec<ToStation>,
     /// To its lookup thread; none where nothing asks the DNS.
     pub(super) to_dns: Option<ToWorker<Asked>>,
 }
@@ -90,6 +93,7 @@ impl ShardStart {
             pool,
             inbox: ends.inbox,
             delivery: Delivery::new(number, self.id_key, (ends.to_sink)()).with_space(self.space),
+            stations: Stations::new(ends.stations),
             parts: Parts::new(ends.overflow),
             mailboxes: Mailboxes::new(number, ends.lookup),
             recipient_map: RecipientMap::new(number, ends.to_map),

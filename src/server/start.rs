@@ -51,9 +51,11 @@ use crate::shard::mailboxes::Lookup;
 use crate::shard::order::{NewSocket, Order};
 use crate::shard::parts::Overflow;
 use crate::shard::recipient_map::ToThreads;
+use crate::shard::stations::ToStation;
 use crate::shutdown::Shutdown;
 use crate::sink::space::Space;
 use crate::sink::{self, Opened, Report, Sink, Surroundings, file_limit};
+use crate::station::Station;
 use crate::threads::Threads;
 use crate::tls::context::TlsContext;
 
@@ -174,6 +176,8 @@ struct Outside {
     /// None where nothing asks.
     name_servers: Vec<SocketAddr>,
     recipients: Option<recipient_map::Asked>,
+    /// In the order in which messages pass them.
+    stations: Vec<Station>,
 }
 
 /// Finds out whom to ask, before files are given up.
@@ -181,7 +185,8 @@ fn outside(config: &Config) -> Result<Outside, ServeError> {
     let name_servers = name_servers(config)?;
     let asked = |map| recipient_map::Asked::new(map, &config.hostname);
     let asked = config.recipient_map.as_ref().map(asked);
-    Ok(Outside { name_servers, recipients: asked.transpose().map_err(ServeError::new)? })
+    let stations = Station::all(config).map_err(ServeError::new)?;
+    Ok(Outside { name_servers, recipients: asked.transpose().map_err(ServeError::new)?, stations })
 }
 
 /// The name servers that are asked; none where nothing asks.
@@ -208,7 +213,8 @@ fn start_workers(
     let to_workers = workers.start_sink(opened.workers)?;
     let to_map = workers.start_map(outside.recipients.as_ref())?;
     let to_dns = workers.start_lookups(config.lookup_threads(), &outside.name_servers)?;
-    Ok((Ways { to_workers, to_map, to_dns, inline: opened.inline, overflow, lookup }, spill))
+    let stations = workers.start_stations(&outside.stations)?;
+    Ok((Ways { to_workers, to_map, to_dns, inline: opened.inline, overflow, lookup, stations }, spill))
 }
 
 /// Opens the sink, and watches the space of its file system, if it has one.
@@ -336,6 +342,7 @@ struct Ways {
     overflow: Overflow,
     lookup: Lookup,
     to_map: ToThreads,
+    stations: Vec<ToStation>,
 }
 
 impl Ways {
@@ -345,7 +352,8 @@ impl Ways {
             let to_dns = self.to_dns.iter().cycle().nth(number).cloned();
             let (overflow, lookup, to_map) =
                 (self.overflow.clone(), self.lookup.clone(), self.to_map.clone());
-            Ok(Ends { sockets, inbox, to_sink: self.to_sink(number)?, overflow, lookup, to_map, to_dns })
+            let (to_sink, stations) = (self.to_sink(number)?, self.stations.clone());
+            Ok(Ends { sockets, inbox, to_sink, overflow, lookup, to_map, to_dns, stations })
         });
         ends.collect()
     }

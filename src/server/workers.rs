@@ -20,17 +20,21 @@ use crate::dns::table::QUESTIONS_OUT_MAX;
 use crate::handoff::channel::{Consumer, Receiver, Sender as ToWorker};
 use crate::handoff::lookup::Asked;
 use crate::handoff::message::Message;
-use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, MAP_INQUIRIES_AWAY_MAX, SPILLS_AWAY_MAX};
+use crate::limits::{
+    HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, MAP_INQUIRIES_AWAY_MAX, SPILLS_AWAY_MAX, STATION_MESSAGES_MAX,
+};
 use crate::metrics::{Registry, SpillValues};
 use crate::recipient_map;
 use crate::shard::inbox::Letterbox;
 use crate::shard::mailboxes::Lookup;
 use crate::shard::parts::Overflow;
 use crate::shard::recipient_map::{Groups, ToThreads};
+use crate::shard::stations::ToStation;
 use crate::sink::space::Space;
 use crate::sink::spill_file::SpillTo;
 use crate::sink::spiller::Spiller;
 use crate::sink::{self, Report};
+use crate::station::{self, Rules, Station};
 use crate::threads::Threads;
 
 /// Starts the threads that work for shards.
@@ -168,6 +172,23 @@ impl Workers {
         let map = asked.map().clone();
         let groups = Groups { count: groups, of_domain: Arc::new(move |domain| map.group_of(domain)) };
         Ok(ToThreads { senders, groups, is_asked_as_it_came: asked.minds_spelling() })
+    }
+
+    /// Starts the threads that ask other programs about messages, and gives the ways to them, in the order
+    /// in which messages pass them.
+    pub(super) fn start_stations(&mut self, stations: &[Station]) -> Result<Vec<ToStation>, ServeError> {
+        let start = |(number, station): (usize, &Station)| {
+            let (consumer, sender, visits) = channel(STATION_MESSAGES_MAX)?;
+            let back: Vec<_> = self.letterboxes.iter().map(|shard| shard.back.clone()).collect();
+            let (station, report) = (station.clone(), Arc::clone(&self.report));
+            let Rules { skips_trusted, bytes_max, timeout, otherwise } = station.rules();
+            self.start(format!("station-{number}"), move |ready| {
+                let ended = station::run(&station, &consumer, &visits, back, &report, ready);
+                ended.map_err(|error| format!("{} cannot be asked about messages: {error}", station.name()))
+            })?;
+            Ok(ToStation { sender, skips_trusted, bytes_max, timeout, otherwise })
+        };
+        stations.iter().enumerate().map(start).collect()
     }
 
     /// Starts the thread that keeps what is known of clients, if it is kept. It ends when what is given here

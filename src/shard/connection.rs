@@ -27,6 +27,7 @@ use super::wire::{Intake, Wire};
 use super::work::{LITTLE_BYTES, Slice};
 use crate::buffer::BufferId;
 use crate::handoff::message::Receipt;
+use crate::handoff::station::Back;
 use crate::mail::session_id::SessionId;
 use crate::ring::{Received, Ring, Socket};
 use crate::smtp::ended_by::EndedBy;
@@ -172,6 +173,21 @@ impl Connection {
             connection.advance(context);
         }
         told
+    }
+
+    /// A message came back from a station; its `connection` may be gone. True when that goes on with it.
+    pub(super) fn handle_back<R: Ring>(
+        mut connection: Option<&mut Self>,
+        back: Back,
+        context: &mut Context<R>,
+    ) -> bool {
+        let serving = connection.as_mut().map(|connection| &mut connection.serving);
+        let goes_on = Serving::handle_back(serving, back, context);
+        if let Some(connection) = connection.filter(|_| goes_on) {
+            connection.end_with_session(context);
+            connection.advance(context);
+        }
+        goes_on
     }
 
     /// A turn has work for it.

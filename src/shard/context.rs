@@ -17,6 +17,7 @@ use super::mailboxes::Mailboxes;
 use super::parts::Parts;
 use super::recipient_map::RecipientMap;
 use super::session_lines::Seen;
+use super::stations::Stations;
 use super::table::Key;
 use super::work::Work;
 use crate::auth::dkim::keys::Keys;
@@ -56,6 +57,8 @@ pub struct Context<R> {
     pub inbox: Inbox,
     /// Its way to the sink.
     pub delivery: Delivery,
+    /// Its ways to whom messages pass before.
+    pub stations: Stations,
     /// Its way to move mail data out of memory.
     pub parts: Parts,
     /// Its way to ask the store about recipients.

@@ -235,6 +235,8 @@ impl Message {
             place: String::new(),
             log: LogFacts::default(),
             handed_over: None,
+            is_trusted: false,
+            stations_passed: 0,
         }
     }
 
@@ -244,6 +246,8 @@ impl Message {
         self.authentication.clear();
         self.log = LogFacts::default();
         self.place.clear();
+        self.is_trusted = false;
+        self.stations_passed = 0;
         self.handed_over = None;
     }
 }

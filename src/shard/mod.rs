@@ -39,6 +39,7 @@ mod repeated_lines;
 mod serving;
 mod session_lines;
 mod silence;
+pub mod stations;
 mod stopwatch;
 mod table;
 mod timers;
@@ -363,7 +364,20 @@ impl<R: Ring> Shard<R> {
         self.take_found();
         self.take_mapped();
         self.take_answers();
+        self.take_back();
         self.take_receipts();
+    }
+
+    /// Messages that were at stations.
+    fn take_back(&mut self) {
+        let Self { context, connections, .. } = self;
+        while let Some(back) = context.inbox.back.next() {
+            context.stations.handle_back();
+            let key = Key::from_word(back.message.origin.connection);
+            if Connection::handle_back(connections.find(key), back, context) {
+                connections.mark(key);
+            }
+        }
     }
 
     /// Parts of messages that the spiller is done with.
@@ -518,7 +532,8 @@ impl<R: Ring> Shard<R> {
 
     /// Stopped, and nobody waits for anything.
     fn is_done(&self) -> bool {
-        let idle = self.connections.is_empty() && self.context.delivery.is_idle();
+        let Context { delivery, stations, .. } = &self.context;
+        let idle = self.connections.is_empty() && delivery.is_idle() && stations.away() == 0;
         idle && self.stopping.is_some_and(|stopping| stopping.not_before <= self.context.turn.now)
     }
 

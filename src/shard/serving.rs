@@ -4,6 +4,7 @@
 mod authenticated;
 mod authenticating;
 mod charges;
+mod passing;
 mod screened;
 mod screening;
 mod warnings;
@@ -14,12 +15,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::authenticated::{Authenticating, Looked};
-use self::screened::{Screening, tell_standing};
+use self::screened::Screening;
 use self::warnings::Warned;
 use super::clients::Seat;
 use super::context::{Context, Turn};
-use super::delivery::Handed;
-use super::draft::{Complete, Draft, Moved, Waits};
+use super::draft::{Draft, Moved, Waits};
 use super::front_line::FrontLine;
 use super::mailboxes::Answered;
 use super::recipient_map::{Asked, Mapped};
@@ -27,21 +27,21 @@ use super::silence::Scarcity;
 use super::table::Key;
 use super::unread::Octets;
 use crate::buffer::{NoMemory, Pool};
-use crate::handoff::message::{Message, Receipt, Times};
+use crate::handoff::message::{Message, Times};
 use crate::handoff::part::Written;
 use crate::limits::{INQUIRY_WAIT_MAX, SPILL_WAIT_MAX};
 use crate::mail::envelope::Envelope;
-use crate::mail::outcome::{Outcome, TryAgain};
+use crate::mail::outcome::TryAgain;
+use crate::mail::queue_id::QueueId;
 use crate::mail::session_id::SessionId;
 use crate::ring::Ring;
 use crate::smtp::denial::Denial;
 use crate::smtp::policy::{Judgement, Verdict};
-use crate::smtp::question::{Admission, Answerable, Awaited, Delivered, OpenQuestion, Recipient, Storing};
+use crate::smtp::question::{Admission, Answerable, Awaited, OpenQuestion, Recipient};
 use crate::smtp::reason::Reason;
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::run::Run;
 use crate::smtp::session::Session;
-use crate::smtp::trace;
 
 /// A client that is served.
 pub(super) struct Serving {
@@ -66,6 +66,8 @@ pub(super) struct Serving {
     errors_paid: u32,
     /// What only warns and the log has told of for this client.
     warned: Warned,
+    /// Its complete message is at a station.
+    at_station: Option<QueueId>,
     /// When the outcome of a message came that the client is told with the next send.
     outcome_came: Option<Instant>,
 }
@@ -87,6 +89,7 @@ impl Serving {
             authenticating: None,
             errors_paid: 0,
             warned: Warned::default(),
+            at_station: None,
             outcome_came: None,
         }
     }
@@ -166,6 +169,9 @@ impl Serving {
         if self.end_wait_for_answers(context) || self.end_wait_for_verdict(context) {
             return;
         }
+        if self.end_wait_for_station(context) {
+            return;
+        }
         if self.session.awaits() == Some(Awaited::Storing) {
             context.delivery.note_hang();
         }
@@ -221,28 +227,6 @@ impl Serving {
 
 // Answers from other threads.
 impl Serving {
-    /// The end of every message that was handed over: its receipt came home. The client is told, if it is
-    /// still served and waits; then the message is counted, logged and taken apart. True when the session
-    /// goes on with it.
-    pub(super) fn conclude<R: Ring>(
-        serving: Option<&mut Self>,
-        receipt: Receipt,
-        context: &mut Context<R>,
-    ) -> bool {
-        let told = serving.is_some_and(|one| {
-            let told = one.resolve_delivery(delivered(&receipt), context);
-            if told {
-                one.note_outcome(receipt.outcome, &context.turn);
-            }
-            if told && receipt.outcome != Outcome::Stored {
-                one.log_refusals(Some(&receipt.message), context);
-            }
-            told
-        });
-        context.finish(receipt, told);
-        told
-    }
-
     /// A part of its message is written out, or could not be.
     pub(super) fn handle_written<R: Ring>(&mut self, written: Written, context: &mut Context<R>) {
         let Some((waited, result)) = self.draft.handle_written(written, &mut context.pool) else {
@@ -481,44 +465,6 @@ impl Serving {
         self.authenticate(context);
     }
 
-    /// The message goes on to the store: what is known of it is told with it.
-    fn pass_on<R: Ring>(&mut self, context: &mut Context<R>) {
-        let now = context.turn.now;
-        self.session.wait_for_outcome(now);
-        if !self.draft.is_lost()
-            && let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut())
-        {
-            self.session.tell(&mut message.client);
-            tell_standing(self.screening.as_deref(), &mut message.client.standing);
-            let Message { received, client, envelope, id, received_at, .. } = message;
-            let hostname = &self.session.settings().hostname;
-            trace::received(received, hostname, client, envelope, *id, *received_at);
-            received.extend_from_slice(beginning.lead_in());
-        }
-        self.hand_over(context);
-    }
-
-    /// Hands the complete message over, or waits with that for the part that is away.
-    fn hand_over<R: Ring>(&mut self, context: &mut Context<R>) {
-        match self.draft.complete() {
-            Complete::Waits => {}
-            Complete::Lost(why) => {
-                self.resolve_delivery(Delivered::Denied(why), context);
-                if let Some(message) = self.draft.take_lost() {
-                    self.log_refusals(Some(&message), context);
-                    context.delivery.recycle(message, &mut context.pool);
-                }
-            }
-            Complete::Whole(message) => match context.delivery.hand_over(message, context.turn.now) {
-                Handed::Away(must_ring) => context.ring_if(must_ring),
-                Handed::Waiting => {}
-                Handed::Answered(receipt) => {
-                    Self::conclude(Some(self), receipt, context);
-                }
-            },
-        }
-    }
-
     /// Gives the session an answer. False when it does not wait for that any more: then nothing changed.
     pub(super) fn resolve<R, Q: Answerable>(
         &mut self,
@@ -527,24 +473,5 @@ impl Serving {
         context: &Context<R>,
     ) -> bool {
         self.session.resolve(asked, answer, &mut self.replies, context.turn.now).is_ok()
-    }
-
-    /// Tells the session what became of the message that it delivered. False when it does not wait for that
-    /// any more.
-    fn resolve_delivery<R>(&mut self, delivered: Delivered, context: &Context<R>) -> bool {
-        let asked = self.session.asked::<Storing>();
-        if let Some(asked) = asked {
-            self.outcome_came.get_or_insert(context.turn.now);
-            self.resolve(asked, delivered, context);
-        }
-        asked.is_some()
-    }
-}
-
-fn delivered(receipt: &Receipt) -> Delivered {
-    match receipt.outcome {
-        Outcome::Stored => Delivered::Accepted(receipt.message.id),
-        Outcome::TryAgain(why) => Delivered::TryAgain(why),
-        Outcome::Refused(why) => Delivered::Refused(why),
     }
 }

@@ -242,6 +242,8 @@ mod tests {
                 place: String::new(),
                 log: LogFacts::default(),
                 handed_over: None,
+                is_trusted: false,
+                stations_passed: 0,
             };
             assert!(to_sink.try_send(Box::new(message)).is_ok());
         }

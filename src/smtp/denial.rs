@@ -55,6 +55,8 @@ denials! {
     BY_DMARC = REFUSED_BY_DMARC;
     /// A message of which that could not be found out.
     DMARC_UNKNOWN = DMARC_UNKNOWN;
+    /// A message that a content filter, which has to be asked, did not answer about.
+    FILTER_UNKNOWN = FILTER_UNKNOWN;
     /// A transaction of a client that had too many lately.
     TOO_MANY_MESSAGES = TOO_MANY_MESSAGES;
     /// A recipient of a client that named too many lately.

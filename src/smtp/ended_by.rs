@@ -65,6 +65,7 @@ impl From<Reason> for EndedBy {
             | Reason::LocalTrouble
             | Reason::NoSpace
             | Reason::LookupFailed
+            | Reason::FilterUnavailable
             | Reason::OutcomeUnknown => Self::Overload,
             Reason::Shutdown => Self::Shutdown,
             Reason::TlsUnavailable => Self::Tls,
@@ -84,6 +85,8 @@ impl From<Reason> for EndedBy {
             | Reason::Spf
             | Reason::From
             | Reason::Dmarc
+            | Reason::Filter
+            | Reason::NextHop
             | Reason::Greylisted
             | Reason::TooManyRecipients
             | Reason::NoRecipients

@@ -42,6 +42,7 @@ use std::net::IpAddr;
 
 use super::denial::Denial;
 use super::policy::Verdict;
+use crate::mail::foreign_reply::{ForeignReply, Stranger};
 use crate::mail::outcome::{Refused, TryAgain};
 use crate::mail::queue_id::QueueId;
 
@@ -124,7 +125,7 @@ pub enum Awaited {
 }
 
 /// What became of a message that a session delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivered {
     /// It is as safe as the sink promises: 250.
     Accepted(QueueId),
@@ -134,6 +135,8 @@ pub enum Delivered {
     Refused(Refused),
     /// Whoever serves the session refuses it. It was not handed over.
     Denied(Denial),
+    /// Another program refuses it, in its own words.
+    RefusedBy(Stranger, Box<ForeignReply>),
 }
 
 /// Any answer.

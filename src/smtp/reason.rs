@@ -41,12 +41,18 @@ words! {
         From = "from";
         /// The author's domain wants the message refused.
         Dmarc = "dmarc";
+        /// A content filter refuses the message, or puts it off.
+        Filter = "filter";
+        /// The server that the message would have gone on to refuses it.
+        NextHop = "next-hop";
         /// The client is asked to come back.
         Greylisted = "greylisted";
         /// More than a client may have or do lately.
         ClientLimit = "client-limit";
         /// Something could not be looked up: the recipient, or the client's name.
         LookupFailed = "lookup-failed";
+        /// A content filter that has to be asked does not answer.
+        FilterUnavailable = "filter-unavailable";
         /// More recipients than a transaction may have.
         TooManyRecipients = "too-many-recipients";
         /// No recipient was accepted.
@@ -107,6 +113,7 @@ impl Reason {
     pub const fn is_ours(self) -> bool {
         match self {
             Self::LookupFailed
+            | Self::FilterUnavailable
             | Self::TlsUnavailable
             | Self::Overload
             | Self::LocalTrouble
@@ -131,6 +138,8 @@ impl Reason {
             | Self::Spf
             | Self::From
             | Self::Dmarc
+            | Self::Filter
+            | Self::NextHop
             | Self::Greylisted
             | Self::ClientLimit
             | Self::TooManyRecipients

@@ -112,6 +112,11 @@ replies! {
     BAD_FROM = 550 "5.7.1" "From: has to be one field with mailboxes of one domain" => From;
     REFUSED_BY_DMARC = 550 "5.7.1" "Refused by the DMARC policy of the domain in From:" => Dmarc;
     DMARC_UNKNOWN = 451 "4.7.1" "Cannot find out now whether the domain in From: sent this" => LookupFailed;
+    FILTER_REFUSES = 550 "5.7.1" "Refused by a content filter" => Filter;
+    FILTER_PUTS_OFF = 451 "4.7.1" "Put off by a content filter, try again later" => Filter;
+    FILTER_UNKNOWN = 451 "4.7.1" "Cannot check the message now, try again later" => FilterUnavailable;
+    NEXT_HOP_REFUSES = 550 "5.0.0" "Refused by the server that it goes on to" => NextHop;
+    NEXT_HOP_PUTS_OFF = 451 "4.0.0" "Put off by the server that it goes on to" => NextHop;
     COPIES_TOO_LARGE = 552 "5.3.4" "Message too large for so many recipients" => TooLarge;
     BARE_LINE_END_IN_DATA = 550 "5.5.2" "Mail data has a CR or LF that is not part of a CRLF" => BareLineEnd;
     NUL_IN_DATA = 550 "5.5.2" "Mail data has a NUL that cannot be kept" => Nul;

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 
 pub use self::standing::Standing;
 use self::state::{AwaitedReply, Hello, State, Wait};
-use super::denial::Denial;
+use super::denial::{Denial, Words};
 use super::ended_by::EndedBy;
 pub use super::input::Input;
 use super::line::LineReader;
@@ -51,6 +51,7 @@ use super::tally::Tally;
 use super::transaction::Transaction;
 use crate::mail::client::{ClientFacts, TlsFacts};
 use crate::mail::envelope::{Envelope, Mailbox};
+use crate::mail::foreign_reply::ForeignReply;
 use crate::mail::network::canonical;
 
 /// What the session needs from outside before it can go on.
@@ -131,6 +132,8 @@ pub struct Session {
     greeting_delay: Duration,
     /// Each recipient that can be read is asked about, whatever the policy says of it.
     asks_about_each: bool,
+    /// What another program said of the last message, where it refused that.
+    foreign: Option<Box<ForeignReply>>,
     /// The number of the last question.
     questions: u32,
     /// 5yz replies since the last accepted message. `<= errors_max`.
@@ -191,6 +194,7 @@ impl Session {
             tls: None,
             greeting_delay: Duration::ZERO,
             asks_about_each: false,
+            foreign: None,
             questions: 0,
             errors: 0,
             idle_commands: 0,
@@ -345,9 +349,9 @@ impl Session {
 
     /// A reply as this session says it, without its CRLF.
     pub fn wording(&self, reply: Reply) -> String {
-        let (code, enhanced) = reply.codes();
+        let (enhanced, text) = self.parts_of(reply);
         let space = if enhanced.is_empty() { "" } else { " " };
-        format!("{code} {enhanced}{space}{}", self.text_of(reply))
+        format!("{} {enhanced}{space}{text}", reply.code)
     }
 
     /// A denial as this session says it, without its CRLF.
@@ -355,9 +359,19 @@ impl Session {
         self.wording(denial.reply())
     }
 
-    /// What a reply says after its codes.
-    fn text_of(&self, reply: Reply) -> &str {
-        reply.words.and_then(|words| self.settings.words.get(words.place())).map_or(reply.text, |words| words)
+    /// The enhanced code of a reply, and what it says after that.
+    fn parts_of(&self, reply: Reply) -> (&str, &str) {
+        let own = (reply.enhanced, reply.text);
+        match reply.words {
+            None => own,
+            Some(Words::Operator(number)) => {
+                let words = self.settings.words.get(usize::from(number));
+                words.map_or(own, |words| (reply.enhanced, words))
+            }
+            Some(Words::Foreign) => {
+                self.foreign.as_ref().map_or(own, |foreign| (foreign.enhanced(), foreign.text()))
+            }
+        }
     }
 
     /// Whether a transaction is under way: from MAIL to the answer to its mail data, or to a chunk that is

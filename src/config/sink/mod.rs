@@ -34,6 +34,9 @@ pub struct Sink {
     pub dsn: bool,
     /// Whether whoever consumes the store keeps the promise of REQUIRETLS (RFC 8689).
     pub requiretls: bool,
+    /// Whether a message is handed to its next hop before its client is answered; the store is for what that
+    /// does not come to.
+    pub cut_through: bool,
 }
 
 /// The kinds of sink.
@@ -91,17 +94,20 @@ struct Row {
     workers_default: usize,
     /// Whether a program that reads the store may send the notifications that DSN promises.
     may_notify: bool,
+    /// Whether somebody else has messages first, and it is only the store of what they do not take.
+    is_fallback: bool,
     kind: fn(ByKind) -> SinkKind,
 }
 
 /// The table of kinds, one row each.
-static ROWS: [Row; 4] = [
+static ROWS: [Row; 5] = [
     Row {
         word: "maildir",
         keys: maildir::KEYS,
         is_on_disk: true,
         workers_default: 2,
         may_notify: false,
+        is_fallback: false,
         kind: |found| SinkKind::Maildir(found.maildir),
     },
     Row {
@@ -110,6 +116,16 @@ static ROWS: [Row; 4] = [
         is_on_disk: true,
         workers_default: 1,
         may_notify: true,
+        is_fallback: false,
+        kind: |found| SinkKind::Spool(found.spool),
+    },
+    Row {
+        word: "forward",
+        keys: &["segment_size", "direct_writes", "fallback"],
+        is_on_disk: true,
+        workers_default: 1,
+        may_notify: true,
+        is_fallback: true,
         kind: |found| SinkKind::Spool(found.spool),
     },
     Row {
@@ -118,6 +134,7 @@ static ROWS: [Row; 4] = [
         is_on_disk: false,
         workers_default: 1,
         may_notify: false,
+        is_fallback: false,
         kind: |found| SinkKind::Stdout(found.stdout),
     },
     Row {
@@ -126,6 +143,7 @@ static ROWS: [Row; 4] = [
         is_on_disk: false,
         workers_default: 1,
         may_notify: false,
+        is_fallback: false,
         kind: |_| SinkKind::Discard,
     },
 ];
@@ -151,7 +169,14 @@ pub(super) fn read(root: &mut Section<'_>, identity: &Identity) -> Sink {
             "write for example\n    | [[sink]]\n    | kind = \"maildir\"\n    | path = \"ringmx-data\"";
         root.problem("sink", format!("nowhere to store mail; {example}"));
     }
-    Sink { kind: SinkKind::Discard, workers: 1, space_reserve: None, dsn: false, requiretls: false }
+    Sink {
+        kind: SinkKind::Discard,
+        workers: 1,
+        space_reserve: None,
+        dsn: false,
+        requiretls: false,
+        cut_through: false,
+    }
 }
 
 /// The keys of all kinds are read whatever the kind, so that a misplaced key is told from an unknown one.
@@ -161,12 +186,12 @@ fn one(mut section: Section<'_>, identity: &Identity, has_auth: bool) -> Sink {
         "kind",
         &ROWS.each_ref().map(|row| (row.word, row)),
         Fallback::Required { example: "\"maildir\"" },
-        "What it is. Only maildir and spool are durable; stdout and discard promise nothing.",
+        "What it is. maildir and spool are durable; stdout and discard promise nothing. With `forward` a message is handed to its next hop (`[[forward]]`) before its client is answered, and a spool has what that does not come to.",
     );
     let path = section.path(
         "path",
-        Fallback::Depends { example: "\"ringmx-data\"", required: "for maildir and spool" },
-        "The directory of a maildir or spool sink.",
+        Fallback::Depends { example: "\"ringmx-data\"", required: "for maildir, spool and forward" },
+        "The directory of a maildir, or of a spool.",
     );
     let path = path.unwrap_or_default();
     let workers = section.optional_integer(
@@ -190,8 +215,18 @@ fn one(mut section: Section<'_>, identity: &Identity, has_auth: bool) -> Sink {
         false,
         "Whether whoever consumes the store hands mail on as REQUIRETLS asks (RFC 8689); then it is offered under TLS.",
     );
+    let fallback = section.choice_or(
+        "fallback",
+        &[("spool", ())],
+        Fallback::Depends { example: "\"spool\"", required: "for forward" },
+        "Forward: what stores a message that its next hop neither takes nor refuses at once.",
+    );
+    let cut_through = row.is_some_and(|row| row.is_fallback);
+    if cut_through && fallback.is_none() && !section.given("fallback") {
+        section.problem("fallback", "missing; write fallback = \"spool\"".to_owned());
+    }
     let kind = row.map_or(SinkKind::Discard, |row| (row.kind)(ByKind { maildir, spool, stdout }));
-    let sink = Sink { kind, workers, space_reserve, dsn, requiretls };
+    let sink = Sink { kind, workers, space_reserve, dsn, requiretls, cut_through };
     if let Some(row) = row {
         rules(&mut section, row, &sink);
     }
@@ -225,8 +260,8 @@ fn rules(section: &mut Section<'_>, row: &Row, sink: &Sink) {
         }
     };
     foreign(&["path"], &|row| row.is_on_disk);
-    for owner in &ROWS {
-        foreign(owner.keys, &|row| row.word == owner.word);
+    for key in ROWS.iter().flat_map(|owner| owner.keys) {
+        foreign(&[key], &|row| row.keys.contains(key));
     }
     foreign(&["space_reserve"], &|row| row.is_on_disk);
     if row.workers_default == 1 && sink.workers > 1 {

@@ -295,7 +295,7 @@ impl Serving {
     }
 
     /// Whether the message is checked: nobody trusts its client.
-    fn is_authenticated(&self) -> bool {
+    pub(super) fn is_authenticated(&self) -> bool {
         let ruling = self.screening.as_ref().and_then(|screening| screening.ruling.as_ref());
         self.is_checked && !ruling.is_some_and(|ruling| ruling.trusts_client)
     }

@@ -394,6 +394,8 @@ mod tests {
                 place: String::new(),
                 log: LogFacts::default(),
                 handed_over: None,
+                is_trusted: false,
+                stations_passed: 0,
             };
             let mut octets = Vec::new();
             encode(&message, None, &mut octets);
@@ -469,6 +471,8 @@ mod tests {
             place: String::new(),
             log: LogFacts::default(),
             handed_over: None,
+            is_trusted: false,
+            stations_passed: 0,
         }
     }
 

@@ -16,6 +16,7 @@ use std::time::Instant;
 use super::state::{Admitting, State, Wait};
 use super::{Session, Step};
 use crate::limits::INQUIRY_WAIT_MAX;
+use crate::mail::foreign_reply::Stranger;
 use crate::mail::queue_id::QueueId;
 use crate::smtp::policy::Verdict;
 use crate::smtp::question::{Answer, Answerable, Awaited, Delivered, NotAwaited, OpenQuestion};
@@ -148,6 +149,18 @@ impl Session {
             Delivered::TryAgain(why) => why.into(),
             Delivered::Refused(why) => why.into(),
             Delivered::Denied(why) => why.reply(),
+            Delivered::RefusedBy(who, foreign) => {
+                let refusal = match who {
+                    Stranger::Filter => {
+                        Reply::in_foreign_words(reply::FILTER_REFUSES, reply::FILTER_PUTS_OFF, &foreign)
+                    }
+                    Stranger::NextHop => {
+                        Reply::in_foreign_words(reply::NEXT_HOP_REFUSES, reply::NEXT_HOP_PUTS_OFF, &foreign)
+                    }
+                };
+                self.foreign = Some(foreign);
+                refusal
+            }
         };
         self.note(refusal, Address::Delivered, replies);
         if self.reply_noted(refusal, replies) { self.end_transaction(replies, now) } else { Step::Close }

@@ -101,7 +101,8 @@ impl Session {
         if reply.words.is_none() {
             replies.push(reply);
         } else {
-            replies.push_parts(reply.code, true, &[reply.enhanced, " ", self.text_of(reply)]);
+            let (enhanced, text) = self.parts_of(reply);
+            replies.push_parts(reply.code, true, &[enhanced, " ", text]);
         }
         self.note_said(reply);
     }

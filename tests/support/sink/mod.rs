@@ -137,6 +137,8 @@ impl Sent {
             place: String::new(),
             log: LogFacts::default(),
             handed_over: None,
+            is_trusted: false,
+            stations_passed: 0,
         })
     }
 

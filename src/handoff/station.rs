@@ -1,0 +1,41 @@
+//! A complete message on its way to a station, and back from there. A station asks another program about
+//! it before the sink gets it: a content filter, or the server that it would go on to.
+
+use std::time::Instant;
+
+use super::message::Message;
+use crate::mail::foreign_reply::{ForeignReply, Stranger};
+
+/// A message on its way to a station.
+#[derive(Debug)]
+pub struct Visit {
+    /// The message. At a station it is as complete as at the sink, and its mail data can be read.
+    pub message: Box<Message>,
+    /// When the shard gave it away: its time runs from here.
+    pub since: Instant,
+}
+
+/// A message that comes back from a station.
+#[derive(Debug)]
+pub struct Back {
+    /// The message, to be handed on or taken apart by its shard.
+    pub message: Box<Message>,
+    /// What becomes of it.
+    pub passage: Passage,
+}
+
+/// What becomes of a message that was at a station.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passage {
+    /// It goes on: to the next station, or to the sink.
+    GoesOn,
+    /// It needs no sink: another server has taken it for all its recipients, or a filter wants nobody to have
+    /// it. 250.
+    Done,
+    /// Another program refuses it in its own words.
+    Refused(Stranger, Box<ForeignReply>),
+    /// A filter wants its client to come back, as by our own greylisting.
+    Greylisted,
+    /// A filter that has to be asked did not answer: 451.
+    Unanswered,
+}

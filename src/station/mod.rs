@@ -1,0 +1,239 @@
+//! Stations: the threads that ask other programs about complete messages before the sink gets them.
+//!
+//! ```text
+//!  shard ──► Visit ──► a task for each message, so many at a time ──► another program
+//!    ▲                      │
+//!    └──────── Back ◄───────┘  goes on · done · refused · greylisted · unanswered
+//! ```
+//!
+//! A shard gives a message away and takes it back, and never waits. Each station is a thread with a runtime
+//! of its own; whatever goes wrong there has an answer, and each message comes back once. At most so many
+//! are with the other program at a time, the others wait in the channel, and whose time is over is answered
+//! without it. A program that is down is known to be: messages wait for it no more until a probe finds it.
+
+mod next_hops;
+mod stream;
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+
+use self::next_hops::NextHops;
+use crate::config::{Config, CutThrough};
+use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
+use crate::handoff::message::Message;
+use crate::handoff::station::{Back, Passage, Visit};
+use crate::sink::{Report, Site};
+use crate::tls::as_client::TlsSettings;
+
+/// A station, with what of files is needed for it: a server that has given up files makes it before.
+#[derive(Debug, Clone)]
+pub struct Station {
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    /// The next hops of `[[forward]]`.
+    NextHops { routes: CutThrough, hostname: String, tls: TlsSettings },
+}
+
+/// Which messages a station sees, and for how long.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Messages of clients that are trusted pass by it.
+    pub skips_trusted: bool,
+    /// Larger messages pass by it, in octets of mail data.
+    pub bytes_max: u64,
+    /// It has so long for a message.
+    pub timeout: Duration,
+    /// What becomes of a message that it has no room or no time for.
+    pub otherwise: Passage,
+}
+
+impl Station {
+    /// Those that the configuration has, in the order in which messages pass them.
+    ///
+    /// # Errors
+    /// What is missing for one of them.
+    pub fn all(config: &Config) -> Result<Vec<Self>, String> {
+        let mut all = Vec::new();
+        if let Some(routes) = config.cut_through.clone() {
+            let hostname = config.hostname.clone();
+            let tls = next_hops::tls(&routes)?;
+            all.push(Self { kind: Kind::NextHops { routes, hostname, tls } });
+        }
+        Ok(all)
+    }
+
+    /// In names of threads.
+    pub fn name(&self) -> &str {
+        match &self.kind {
+            Kind::NextHops { .. } => "next-hops",
+        }
+    }
+
+    /// Which messages it sees.
+    pub fn rules(&self) -> Rules {
+        match &self.kind {
+            Kind::NextHops { .. } => Rules {
+                skips_trusted: false,
+                bytes_max: u64::MAX,
+                timeout: next_hops::DELIVERY_WAIT_MAX,
+                otherwise: Passage::GoesOn,
+            },
+        }
+    }
+}
+
+/// Who asks, on the station's own thread.
+enum Asker {
+    NextHops(NextHops),
+}
+
+impl Asker {
+    fn new(station: &Station, report: &Arc<dyn Report>) -> Self {
+        match &station.kind {
+            Kind::NextHops { routes, hostname, tls } => {
+                Self::NextHops(NextHops::new(routes, hostname, tls, report))
+            }
+        }
+    }
+
+    /// Messages that are with the other program at a time.
+    fn visits_max(&self) -> usize {
+        match self {
+            Self::NextHops(hops) => hops.connections_max(),
+        }
+    }
+
+    /// What becomes of a message. Whatever it does it ends before the message's time is over.
+    async fn visit(&self, message: &mut Message, since: Instant) -> Passage {
+        match self {
+            Self::NextHops(hops) => hops.deliver(message, since).await,
+        }
+    }
+}
+
+/// Runs until no shard is left. `ready` is called when messages are taken. Each shard's own end is at its
+/// number.
+pub fn run(
+    station: &Station,
+    consumer: &Consumer,
+    visits: &Receiver<Visit>,
+    shards: Vec<Sender<Back>>,
+    report: &Arc<dyn Report>,
+    ready: impl FnOnce(),
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = LocalSet::new();
+    let served = tasks.run_until(async {
+        let asker = Asker::new(station, report);
+        let desk = Desk {
+            free: Cell::new(asker.visits_max()),
+            asker,
+            rules: station.rules(),
+            shards,
+            report: Arc::clone(report),
+            freed: Notify::new(),
+        };
+        ready();
+        serve(consumer, visits, &Rc::new(desk)).await
+    });
+    runtime.block_on(served)
+}
+
+/// What the tasks of a station share.
+struct Desk {
+    asker: Asker,
+    rules: Rules,
+    /// One a shard.
+    shards: Vec<Sender<Back>>,
+    report: Arc<dyn Report>,
+    /// Messages that may be taken yet.
+    free: Cell<usize>,
+    freed: Notify,
+}
+
+/// Takes messages until no shard can send any more.
+#[allow(unsafe_code)]
+async fn serve(consumer: &Consumer, visits: &Receiver<Visit>, desk: &Rc<Desk>) -> io::Result<()> {
+    // SAFETY: the bell's descriptor is open as long as `consumer`, which outlives this function.
+    let bell = unsafe { AsyncFd::register(consumer.bell().as_fd())? };
+    loop {
+        match visits.take() {
+            Waiting::Item(visit) => {
+                Desk::take(desk, visit);
+                // The tasks have a turn after each message: else answers would wait for the last one.
+                tokio::task::yield_now().await;
+                // More messages wait in the channel.
+                while desk.free.get() == 0 {
+                    desk.freed.notified().await;
+                }
+            }
+            Waiting::Ended => return Ok(()),
+            Waiting::Nothing => {
+                if consumer.park(|| visits.is_empty()) {
+                    let mut rung = bell.readable().await?;
+                    consumer.bell().clear();
+                    rung.clear_ready();
+                    consumer.unpark();
+                }
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Begins a visit. Its message comes back whatever happens.
+    fn take(desk: &Rc<Self>, Visit { mut message, since }: Visit) {
+        if since.elapsed() >= desk.rules.timeout {
+            return desk.give_back(message, desk.rules.otherwise.clone());
+        }
+        desk.free.set(desk.free.get() - 1);
+        let desk = Rc::clone(desk);
+        tokio::task::spawn_local(async move {
+            let passage = match caught(desk.asker.visit(&mut message, since)).await {
+                Some(passage) => passage,
+                None => {
+                    let error = io::Error::other("this is a bug of ringmx");
+                    let what = "ask about a message, which is treated as if nobody had answered,";
+                    desk.report.machine_error(what, Site::Named("a station"), &error);
+                    desk.rules.otherwise.clone()
+                }
+            };
+            desk.give_back(message, passage);
+            desk.free.set(desk.free.get() + 1);
+            desk.freed.notify_one();
+        });
+    }
+
+    fn give_back(&self, message: Box<Message>, passage: Passage) {
+        if let Some(shard) = self.shards.get(usize::from(message.origin.shard)) {
+            shard.answer(Back { message, passage });
+            shard.ring_if_parked();
+        }
+    }
+}
+
+/// What this comes to; none where it panics: what a stranger has sent ends nothing but its own message.
+async fn caught<T>(what: impl Future<Output = T>) -> Option<T> {
+    let mut what = pin!(what);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| what.as_mut().poll(context))) {
+        Ok(Poll::Ready(done)) => Poll::Ready(Some(done)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
