@@ -75,7 +75,14 @@ fn open(path: &Path, sync: MaildirSync) -> Result<Box<dyn Sink>, String> {
         mode: None,
         group: None,
     });
-    let config = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
+    let config = config::Sink {
+        kind,
+        workers: 1,
+        space_reserve: None,
+        dsn: false,
+        requiretls: false,
+        cut_through: false,
+    };
     let opened =
         sink::open(&config, &surroundings(&Arc::<Reports>::default())).map_err(|error| error.to_string())?;
     let worker = opened.workers.into_iter().next().ok_or("no worker")?;

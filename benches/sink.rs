@@ -60,7 +60,14 @@ fn stdout(format: StdoutFormat) -> Box<dyn Sink> {
 
 /// The first worker of a sink, opened as the server does it.
 fn opened(kind: SinkKind) -> Box<dyn Sink> {
-    let config = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
+    let config = config::Sink {
+        kind,
+        workers: 1,
+        space_reserve: None,
+        dsn: false,
+        requiretls: false,
+        cut_through: false,
+    };
     let opened = sink::open(&config, &surroundings(&Arc::default())).expect("the sink opens");
     let worker = opened.workers.into_iter().next().expect("a worker");
     worker().expect("the worker starts")

@@ -15,8 +15,11 @@ use std::time::Duration;
 pub use self::checked::Checked;
 use self::checked::sort;
 
+use crate::config::filter::read_password;
 use crate::config::forward::{HopPlace, maildir_sink};
-use crate::config::{self, Config, Lists, Misnamed, Places, Problem, RecipientMap, Warning};
+use crate::config::{
+    self, Config, Filter, FilterFailure, FilterKind, Lists, Misnamed, Places, Problem, RecipientMap, Warning,
+};
 use crate::dns::lookup;
 use crate::mail::address_table::Key;
 use crate::sink::{Remark, file_limit};
@@ -55,6 +58,9 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
             && let Some(text) = map_note(config)
         {
             warnings.push(Warning(places.finding("recipients", text)));
+        }
+        if running.is_none() {
+            check_filters(config, &places, &mut problems, &mut warnings);
         }
         if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
             warnings.push(Warning(places.finding("limits.message_size_max", text)));
@@ -170,6 +176,35 @@ fn map_note(config: &Config) -> Option<String> {
              another next hop of the same [[forward]] answers"
         ),
     })
+}
+
+/// What filters need, and who of them is not there. They may be started after this, so that is no problem.
+fn check_filters(config: &Config, places: &Places, problems: &mut Vec<Problem>, warnings: &mut Vec<Warning>) {
+    for (index, filter) in config.filters.iter().enumerate() {
+        let (before, _) = config.filters.split_at(index);
+        if let FilterKind::Rspamd(rspamd) = &filter.kind
+            && let Some(Err(text)) = rspamd.password_file.as_deref().map(read_password)
+        {
+            let has_one = |other: &&Filter| matches!(&other.kind, FilterKind::Rspamd(one) if one.password_file.is_some());
+            let nth = before.iter().filter(has_one).count();
+            problems.push(Problem(places.finding_in("filter.password_file", nth, text)));
+        }
+        let key = filter.kind.place_key();
+        let nth = before.iter().filter(|other| other.kind.place_key() == key).count();
+        let place = filter.kind.place().to_owned();
+        let unreached =
+            recipient_map::unreached_places(vec![(place, filter.kind.address())], MAP_REACHED_WITHIN);
+        let consequence = match filter.on_failure {
+            FilterFailure::Tempfail => "clients are told to come again (451) until somebody does",
+            FilterFailure::Accept => "mail is taken unchecked until somebody does",
+        };
+        warnings.extend(unreached.into_iter().map(|(place, error)| {
+            let name = &filter.name;
+            let text =
+                format!("nobody answers for the filter {name} at {place} now ({error}): {consequence}");
+            Warning(places.finding_in(&format!("filter.{key}"), nth, text))
+        }));
+    }
 }
 
 /// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a

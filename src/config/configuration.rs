@@ -14,6 +14,7 @@ use super::control;
 use super::cut_through::{self, CutThrough};
 use super::dns::{self, Dns};
 use super::document::Document;
+use super::filter::{self, Filter};
 use super::fixed::FixedKeys;
 use super::forward::{self, Forward};
 use super::front::{self, Front};
@@ -88,6 +89,8 @@ pub struct Config {
     pub forward: Forward,
     /// Who vouches for a message; none where that is not asked.
     pub auth: Option<AuthRules>,
+    /// Who is asked about messages, in this order.
+    pub filters: Vec<Filter>,
     /// What is logged and how.
     pub log: Log,
     /// As whom, and with what given up.
@@ -195,6 +198,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let front = front::read(&mut root, auth.as_ref());
     let keeps_clients = client_limits.is_some() || front.state.is_some();
     let client_places = clients_max.unwrap_or_else(|| client_limits::places_default(&shards, keeps_clients));
+    let filters = filter::read(&mut root);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let run_as =
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
@@ -246,6 +250,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         front,
         forward,
         auth,
+        filters,
         log,
         run_as,
         admin,

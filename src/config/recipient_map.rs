@@ -27,7 +27,7 @@ pub struct Socketmap {
     text: String,
 }
 
-/// Where somebody is asked about recipients.
+/// Where somebody is asked, about recipients or about messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MapAddress {
     /// A socket that is a file.
@@ -54,7 +54,7 @@ impl Socketmap {
             ));
         }
         let address = match place.split_once(':') {
-            Some(("unix", path)) => MapAddress::Unix(unix(path, base_dir)?),
+            Some(("unix", path)) => MapAddress::Unix(unix(path, base_dir, FORM)?),
             Some(("inet", place)) => {
                 let (host, port) = place.rsplit_once(':').ok_or_else(wrong)?;
                 let port = port.parse().ok().filter(|port| *port > 0);
@@ -88,9 +88,10 @@ impl fmt::Display for Socketmap {
     }
 }
 
-fn unix(path: &str, base_dir: &Path) -> Result<PathBuf, String> {
+/// The path of a socket; `form` says how its place is written.
+pub(super) fn unix(path: &str, base_dir: &Path, form: &str) -> Result<PathBuf, String> {
     if path.is_empty() || path.contains('\0') {
-        return Err(format!("{path:?} is no path of a socket; {FORM}"));
+        return Err(format!("{path:?} is no path of a socket; {form}"));
     }
     let path = base_dir.join(path);
     if path.as_os_str().len() >= PATH_BYTES_MAX {

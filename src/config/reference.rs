@@ -174,8 +174,8 @@ fn tables() -> &'static [DescribedTable] {
 
 fn print_table(text: &mut String, table: &DescribedTable) {
     // What must be given stands uncommented, so that the whole is a configuration; nobody must have
-    // a [[shard]], a certificate, limits for clients, rules and lists, a control socket, a route, or
-    // an administration of the forwarder.
+    // a [[shard]], a certificate, limits for clients, rules and lists, a filter, a control socket, a route,
+    // or an administration of the forwarder.
     let comment_out = matches!(
         table.name,
         "shard"
@@ -184,6 +184,7 @@ fn print_table(text: &mut String, table: &DescribedTable) {
             | "auth"
             | "access"
             | "dnsbl"
+            | "filter"
             | "control"
             | "forward"
             | "forward_admin"

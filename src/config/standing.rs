@@ -86,6 +86,7 @@ impl Config {
             admin: running.admin.clone(),
             run_as: running.run_as.clone(),
             dns: running.dns.clone(),
+            filters: running.filters.clone(),
             map_of_start: running.map_of_start.clone(),
             control: running.control.clone(),
             fixed: running.fixed.clone(),

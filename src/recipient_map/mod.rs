@@ -96,10 +96,8 @@ pub fn run(
     }
 }
 
-/// Connects to whoever is asked, each of them, and says nothing. Where nobody was, and why. For all of it
-/// there is so much time; of those for whom none is left nothing is known.
+/// Connects to whoever is asked, as [`unreached_places`] does.
 pub fn unreached(map: &RecipientMap, within: Duration) -> Vec<(String, io::Error)> {
-    let deadline = Instant::now() + within;
     let places: Vec<(String, &MapAddress)> = match map {
         RecipientMap::Socketmap(socketmap) => vec![(map.to_string(), &socketmap.address)],
         RecipientMap::NextHops(hops) => {
@@ -112,6 +110,13 @@ pub fn unreached(map: &RecipientMap, within: Duration) -> Vec<(String, io::Error
             all
         }
     };
+    unreached_places(places, within)
+}
+
+/// Connects to each of these named places, and says nothing. Where nobody was, and why. For all of it there
+/// is so much time; of those for whom none is left nothing is known.
+pub fn unreached_places(places: Vec<(String, &MapAddress)>, within: Duration) -> Vec<(String, io::Error)> {
+    let deadline = Instant::now() + within;
     let mut failed = Vec::new();
     for (name, address) in places {
         if Instant::now() >= deadline {

@@ -92,11 +92,13 @@ fn places(config: &Config, file: Option<&Path>, name_servers: &[SocketAddr]) -> 
     places
 }
 
-/// Whoever is asked about recipients, next hops that get mail at once, and name servers.
+/// Whoever is asked about recipients or about messages, next hops that get mail at once, and name servers.
 fn connects(config: &Config, name_servers: &[SocketAddr]) -> Connects {
-    let recipients = config.recipient_map.iter().flat_map(RecipientMap::addresses);
+    let of_recipients = config.recipient_map.iter().flat_map(RecipientMap::addresses);
+    let of_messages = config.filters.iter().map(|filter| filter.kind.address());
     let next_hops = config.cut_through.iter().flatten().flat_map(|route| &route.to);
-    let asked: Vec<_> = recipients.chain(next_hops.map(|(_, address)| address)).collect();
+    let next_hops = next_hops.map(|(_, address)| address);
+    let asked: Vec<_> = of_recipients.chain(of_messages).chain(next_hops).collect();
     let ports = asked.iter().filter_map(|address| address.port());
     let mut tcp_ports: Vec<u16> = ports.chain(name_servers.iter().map(SocketAddr::port)).collect();
     tcp_ports.sort_unstable();
@@ -178,4 +180,39 @@ fn check_store(account: &Account, store: &Path) -> Result<(), ServeError> {
     // For the user that this process has become.
     rustix::fs::accessat(CWD, store, all, AtFlags::EACCESS)
         .map_err(|error| ServeError::new(sandbox::not_its_own(store, account, &error.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_asked_can_be_connected_to() {
+        let connects = |asked: &str| {
+            let text = format!(
+                "hostname = \"mx.test\"\ndomains = [\"x.test\"]\n{asked}\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\n\
+                 kind = \"discard\"\n"
+            );
+            let (config, _) = crate::config::parse(&text, "mx.toml", Path::new("/etc")).expect("good");
+            super::connects(&config, &[])
+        };
+        let filter = |kind: &str, place: &str| {
+            format!("[[filter]]\nname = \"{kind}{}\"\nkind = \"{kind}\"\n{place}\n", place.len())
+        };
+        assert!(connects("").is_none());
+        let all = connects(
+            &[
+                "recipients = \"socketmap:inet:127.0.0.1:9:m\"\n",
+                &filter("rspamd", "url = \"http://localhost\""),
+                &filter("milter", "socket = \"inet:8891@127.0.0.1\""),
+                &filter("milter", "socket = \"inet:9@127.0.0.1\""),
+            ]
+            .concat(),
+        );
+        assert_eq!(all, Connects { unix: false, tcp_ports: vec![9, 8891, 11333], dns: false });
+        for unix in [filter("rspamd", "url = \"unix:/run/a\""), filter("milter", "socket = \"unix:/run/a\"")]
+        {
+            assert_eq!(connects(&unix), Connects { unix: true, tcp_ports: vec![], dns: false });
+        }
+    }
 }

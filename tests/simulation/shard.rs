@@ -117,6 +117,7 @@ impl Builder {
             pool,
             inbox,
             delivery: Delivery::new(0, IdKey::from_octets([7; 20]), to_sink),
+            stations: ringmx::shard::stations::Stations::default(),
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
             recipient_map: RecipientMap::default(),

@@ -31,7 +31,14 @@ fn start(path: &Path) -> Box<dyn Sink> {
         segment_bytes: SEGMENT_BYTES,
         direct_writes: true,
     });
-    let sink = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
+    let sink = config::Sink {
+        kind,
+        workers: 1,
+        space_reserve: None,
+        dsn: false,
+        requiretls: false,
+        cut_through: false,
+    };
     let opened = sink::open(&sink, &surroundings(&Arc::default())).unwrap_or_else(|error| panic!("{error}"));
     opened.workers.into_iter().next().expect("a worker")().expect("a sink")
 }

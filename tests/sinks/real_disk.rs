@@ -110,8 +110,14 @@ fn check_mount_point(root: &Path) {
 
 fn check(path: &Path, kind: impl Fn(&Path) -> SinkKind, mount: &Path) {
     let reports: Arc<Reports> = Arc::default();
-    let config =
-        config::Sink { kind: kind(path), workers: 1, space_reserve: None, dsn: false, requiretls: false };
+    let config = config::Sink {
+        kind: kind(path),
+        workers: 1,
+        space_reserve: None,
+        dsn: false,
+        requiretls: false,
+        cut_through: false,
+    };
     let opened = sink::open(&config, &surroundings(&reports)).unwrap_or_else(|error| panic!("{error}"));
     let mut sink: Box<dyn Sink> = opened.workers.into_iter().next().expect("a worker")().expect("a sink");
     let mut stored = Vec::new();

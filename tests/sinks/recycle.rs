@@ -346,7 +346,14 @@ fn open(path: &Path, reports: &Arc<Reports>) -> Result<Box<dyn Sink>, OpenError>
         segment_bytes: SEGMENT_BYTES,
         direct_writes: true,
     });
-    let config = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
+    let config = config::Sink {
+        kind,
+        workers: 1,
+        space_reserve: None,
+        dsn: false,
+        requiretls: false,
+        cut_through: false,
+    };
     let opened = sink::open(&config, &surroundings(reports))?;
     Ok(opened.workers.into_iter().next().expect("a worker")().expect("a sink"))
 }

@@ -140,7 +140,14 @@ fn open(path: &Path) -> Opened {
         direct_writes: true,
     });
     sink::open(
-        &config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false },
+        &config::Sink {
+            kind,
+            workers: 1,
+            space_reserve: None,
+            dsn: false,
+            requiretls: false,
+            cut_through: false,
+        },
         &surroundings(&Arc::default()),
     )
     .unwrap_or_else(|error| panic!("{error}"))

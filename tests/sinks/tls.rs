@@ -88,7 +88,14 @@ fn a_spool_keeps_it() {
 }
 
 fn opened(kind: SinkKind) -> Box<dyn Sink> {
-    let sink = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
+    let sink = config::Sink {
+        kind,
+        workers: 1,
+        space_reserve: None,
+        dsn: false,
+        requiretls: false,
+        cut_through: false,
+    };
     let mut opened =
         sink::open(&sink, &surroundings(&Arc::default())).unwrap_or_else(|error| panic!("{error}"));
     opened.workers.remove(0)().expect("it starts")

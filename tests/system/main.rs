@@ -5,6 +5,7 @@ mod authentication;
 mod call_ahead;
 mod client_limits;
 mod crash;
+mod cut_through;
 mod dialogues_live;
 mod disk_shares;
 mod dns;

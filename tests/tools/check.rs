@@ -1,16 +1,16 @@
 //! `ringmx check` and the start of `ringmx serve` as programs: what they know before mail comes, that they
 //! say the same, and that checking changes nothing.
 
+mod reached;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use ringmx::tls::self_signed;
-use support::map_server::MapServer;
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65534;
@@ -528,23 +528,4 @@ fn recipients_that_the_store_cannot_name_are_warnings_with_their_lines() {
     assert!(told[0].starts_with(&format!("warning: mx.toml:1: postmaster: {refused}")), "{told:#?}");
     assert!(told[1].starts_with("warning: recipients:1: "), "{told:#?}");
     assert_eq!(told[21], "warning: recipients:21: 10 more entries like these");
-}
-
-#[test]
-fn a_map_of_recipients_where_nobody_is_is_a_warning() {
-    let folder = Folder::new();
-    let config = |map: &str| {
-        let sink = "[[sink]]\nkind = \"discard\"\n";
-        format!("domains = [\"x.test\"]\nrecipients = \"socketmap:{map}:m\"\n{LISTENER}{sink}")
-    };
-    drop(UnixListener::bind(folder.path("left.sock")).expect("a socket"));
-    for map in ["unix:left.sock", "unix:none.sock", "inet:127.0.0.1:1"] {
-        let told = only(&folder.check(&config(map)));
-        assert!(
-            told.contains("nobody serves") && told.contains("postmaster and aliases are taken"),
-            "{told}"
-        );
-    }
-    MapServer::new(&[]).listen_unix(&folder.path("map.sock"));
-    assert_eq!(folder.check(&config("unix:map.sock")).stderr, b"");
 }

@@ -111,6 +111,18 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("auth.keep_results_from", "discard", "-", "[\"10.0.0.0/8\"]"),
     ("auth.temporary_failure", "discard", "\"accept\"", "\"refuse\""),
     ("auth.header_bytes_max", "discard", "\"256KiB\"", "\"128KiB\""),
+    ("filter.name", "discard", "\"a\"", "\"b\""),
+    ("filter.kind", "discard", "\"rspamd\"", "\"rspamd\""),
+    ("filter.url", "discard", "\"http://127.0.0.1\"", "\"http://127.0.0.1:1\""),
+    ("filter.settings_id", "discard", "\"\"", "\"mx\""),
+    ("filter.password_file", "discard", "-", "\"rspamd.password\""),
+    ("filter.socket", "discard", "\"unix:/run/a\"", "\"unix:/run/b\""),
+    ("filter.add_fields", "discard", "true", "false"),
+    ("filter.skip", "discard", "\"trusted\"", "\"nobody\""),
+    ("filter.bytes_max", "discard", "\"50MiB\"", "\"1MiB\""),
+    ("filter.timeout", "discard", "\"30s\"", "\"20s\""),
+    ("filter.on_failure", "discard", "\"tempfail\"", "\"accept\""),
+    ("filter.connections_max", "discard", "100", "10"),
     ("client_limits.connections", "discard", "\"60/min\"", "\"5/s\""),
     ("client_limits.messages", "discard", "-", "\"5/s\""),
     ("client_limits.recipients", "discard", "-", "\"5/s\""),
@@ -147,8 +159,8 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("run_as.sandbox", "discard", "true", "false"),
 ];
 
-/// Keys that name a table and change nothing by themselves.
-const NAMES: &[&str] = &["shard.cpu"];
+/// Keys that name a table, or say what others it has, and change nothing by themselves.
+const NAMES: &[&str] = &["shard.cpu", "filter.kind"];
 
 /// A core that this process may use.
 fn cpu() -> usize {
@@ -214,6 +226,11 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
     }
     if table == "dnsbl" {
         put("[[dnsbl]]", "dnsbl", &[given("zone", "\"x.test\"")]);
+    }
+    if table == "filter" {
+        let place = [given("kind", "\"rspamd\""), given("url", "\"http://127.0.0.1\"")];
+        let milter = [given("kind", "\"milter\"")];
+        put("[[filter]]", "filter", if name == "socket" { &milter } else { &place });
     }
     put("[score]", "score", &[]);
     put("[early]", "early", &[]);
@@ -285,6 +302,29 @@ fn what_needs_a_restart_is_named_with_both_values_and_its_place() {
     assert_eq!(needs("shards.buffers", "-", "1024"), [""; 0], "the default");
     let gone = needs("shard.buffers", "512", "-");
     assert_eq!(gone, [format!("shard.buffers of core {} = not given; until then it is 512", cpu())]);
+}
+
+#[test]
+fn another_filter_needs_a_restart_and_says_which_one_it_is() {
+    let filters = |tables: &str| {
+        let text = format!(
+            "hostname = \"mx.test\"\ndomains = [\"x.test\"]\n[[listener]]\naddress = \"127.0.0.1:2525\"\n[[sink]]\nkind = \"discard\"\n{tables}"
+        );
+        config::parse(&text, "mx.toml", Path::new("/etc/ringmx")).expect("a good one").0
+    };
+    let rspamd = "[[filter]]\nkind = \"rspamd\"\nurl = \"http://127.0.0.1\"\n";
+    let milter = "[[filter]]\nkind = \"milter\"\nsocket = \"unix:/run/a\"\n";
+    let running = filters(rspamd);
+    let (taken, needs) = filters(milter).taken_over(&running);
+    assert_eq!(taken.filters, running.filters);
+    let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        needs[0], "filter.kind of [[filter]] 1 (line 8) = \"milter\"; until then it is \"rspamd\"",
+        "{needs:?}"
+    );
+    let (taken, needs) = filters(&format!("{rspamd}{milter}")).taken_over(&running);
+    assert_eq!(taken.filters, running.filters);
+    assert!(needs.iter().all(|needed| needed.to_string().contains(" of [[filter]] 2 ")), "{needs:?}");
 }
 
 #[test]

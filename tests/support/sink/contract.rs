@@ -63,7 +63,14 @@ pub fn open(kind: SinkKind, reports: &Arc<Reports>) -> Opened {
 
 fn try_open(kind: SinkKind, reports: &Arc<Reports>) -> Result<Opened, OpenError> {
     sink::open(
-        &config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false },
+        &config::Sink {
+            kind,
+            workers: 1,
+            space_reserve: None,
+            dsn: false,
+            requiretls: false,
+            cut_through: false,
+        },
         &surroundings(reports),
     )
 }

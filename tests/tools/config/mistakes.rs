@@ -38,7 +38,7 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
             ":2: hostnme: this key is unknown; did you mean `hostname`?",
             ":3: colour: this key is unknown; known here: hostname, domains, domains_without_mail, recipients, \
              recipients_down, aliases, postmaster, local_part_case_sensitive, recipient_delimiter, local_part_deny, local_part_leading_dot, tls, listener, sink, \
-             limits, shards, shard, dns, client_limits, auth, access, dnsbl, score, early, log, run_as, admin, control, \
+             limits, shards, shard, dns, client_limits, auth, access, dnsbl, score, early, filter, log, run_as, admin, control, \
              forward, forward_queue, forward_admin",
             ":4: buffers: `buffers` belongs in [shards] or in [[shard]]",
             ":9: limit: this key is unknown; did you mean `limits`?",
