@@ -19,7 +19,7 @@ use crate::limits::{
     MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, MAP_INQUIRIES_AWAY_MAX, MAP_LATE_MAX, MAP_LISTED_MAX,
     MAP_UNLISTED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX,
     REPLY_BYTES_MAX, RESULTS_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX, STAGING_BYTES,
-    TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
+    STATION_MESSAGES_MAX, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
 use crate::ring::locked_memory;
 use crate::smtp::settings::TlsPolicy;
@@ -75,6 +75,9 @@ pub const ANSWER_PLACE_BYTES: u64 = 384;
 
 /// A question to the DNS that is out: its name where it is waited for, and who waits.
 const QUESTION_BYTES: u64 = 2 * 1024;
+
+/// A message that is with a filter or a next hop: what of it is on its way, and the answer.
+const VISIT_BYTES: u64 = 256 * 1024;
 
 /// Each connection may wait for answers to some tens of them.
 const WAITER_BYTES: u64 = 1024;
@@ -305,6 +308,7 @@ impl MemorySum {
         }
         let places = 2
             * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX + MAP_INQUIRIES_AWAY_MAX)
+            + 2 * STATION_MESSAGES_MAX
             + ORDERS_MAX;
         let places_of_dns = if counts.lookup_threads > 0 { counts.shards + counts.lookup_threads } else { 0 };
         let places = counts.shards * octets(places) + places_of_dns * octets(QUESTIONS_OUT_MAX);
@@ -319,6 +323,10 @@ impl MemorySum {
         if config.recipient_map.is_some() {
             let names = octets(MAP_LISTED_MAX + MAP_UNLISTED_MAX + MAP_LATE_MAX) * MAP_NAME_BYTES;
             add("what a map said of recipients", counts.shards * names, "81 Ki names each shard");
+        }
+        let visits = octets(config.stations().1);
+        if visits > 0 {
+            add("messages with filters and next hops", visits * VISIT_BYTES, "connections_max of each");
         }
         if let Some(file) = &config.aliases {
             let length = std::fs::metadata(file).map_or(0, |facts| facts.len());
@@ -369,6 +377,8 @@ impl MemorySum {
         let to_name_servers = counts.lookup_threads * octets(SOCKETS_MAX);
         let each = SOCKET_BYTES + DATAGRAM_BYTES;
         add("sockets to name servers", to_name_servers * each, "2,048 each thread of [dns]");
+        let to_stations = octets(config.stations().1);
+        add("sockets to filters and next hops", to_stations * SOCKET_BYTES, "connections_max of each");
         let rings: u64 = config.shards.iter().map(locked_memory::of_shard).sum();
         add("rings", rings + counts.workers * locked_memory::of_worker(), "ring_entries and buffers");
         let tables = process / PAGE_TABLE_SHARE + counts.threads * KERNEL_THREAD_BYTES;
@@ -425,6 +435,7 @@ impl Counts {
                 + workers
                 + lookup_threads
                 + of_map
+                + octets(config.stations().0)
                 + OTHER_THREADS
                 + u64::from(config.state().is_some()),
         }

@@ -141,6 +141,15 @@ impl Config {
         if self.asks_dns() { self.dns.threads_for(self.shards.len()) } else { 0 }
     }
 
+    /// How many programs have messages before the sink does (filters, and all next hops together), and
+    /// connections to all of them at a time.
+    pub fn stations(&self) -> (usize, usize) {
+        let next_hops = self.cut_through.iter().flatten();
+        let connections = next_hops.map(|route| route.to.len() * route.connections_max).sum::<usize>();
+        let of_filters = self.filters.iter().map(|filter| filter.connections_max).sum::<usize>();
+        (self.filters.len() + usize::from(self.cut_through.is_some()), connections + of_filters)
+    }
+
     /// What one client may have.
     pub fn limits_of_clients(&self) -> clients::Limits {
         let connections_max = u32::try_from(self.limits.connections_per_client_max).unwrap_or(u32::MAX);

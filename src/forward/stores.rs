@@ -16,7 +16,7 @@ use crate::buffer::{MailData, Pool};
 use crate::config::forward::{HopPlace, maildir_parts, maildir_sink};
 use crate::config::{self, Config};
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
-use crate::handoff::message::{LogFacts, Message, Origin, Receipt};
+use crate::handoff::message::{LogFacts, Message, Origin, Progress, Receipt};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, HANDOFF_MESSAGES_MAX};
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
@@ -127,9 +127,7 @@ impl Stores {
             authentication: stored.authentication.clone(),
             data: MailData::new(Arc::clone(self.nothing.arena())),
             place: String::new(),
-            handed_over: None,
-            is_trusted: false,
-            stations_passed: 0,
+            progress: Progress::default(),
             log: LogFacts::default(),
         };
         to.send_and_ring(Box::new(message)).map_err(|_| gone)

@@ -36,16 +36,23 @@ pub struct Message {
     /// The mail data after transparency, octet for octet as sent, without fields that claimed to be our
     /// `Authentication-Results:`.
     pub data: MailData,
-    /// Nobody checks its client.
+    /// Where the sink stored it, for the log; written by the sink, or by the station that knows better.
+    pub place: String,
+    /// How far it is on its way to the sink.
+    pub progress: Progress,
+    /// What the log tells of it besides.
+    pub log: LogFacts,
+}
+
+/// How far a complete message is on its way to the sink.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Nobody checks its client, so some stations need not see it.
     pub is_trusted: bool,
     /// Stations that it has passed, or passed by.
     pub stations_passed: u8,
-    /// Where the sink stored it, for the log; written by the sink, or by the station that knows better.
-    pub place: String,
     /// When a worker of the sink could take it; none before.
     pub handed_over: Option<Instant>,
-    /// What the log tells of it besides.
-    pub log: LogFacts,
 }
 
 /// What the log tells of a message, and what is counted of its phases. No sink stores any of it.

@@ -26,9 +26,9 @@ pub struct ForeignReply {
 
 impl ForeignReply {
     /// One with this reply code and, where there is one, the subject and detail of its enhanced status code
-    /// (RFC 3463). Of the text octets that are no printable ASCII become `?`, a run of white space becomes one
-    /// space, and what is too long is cut. None where the code is neither 4yz nor 5yz. `421` would close the
-    /// session, which is not for others to say: it becomes `451`.
+    /// (RFC 3463). In the text octets that are no printable ASCII become `?`, a run of white space becomes
+    /// one space, and what is too long is cut. None where the code is neither 4yz nor 5yz. `421` would close
+    /// the session, which is not for others to say: it becomes `451`.
     pub fn new(code: u16, enhanced: Option<(u16, u16)>, text: &[u8]) -> Option<Self> {
         if !matches!(code, 400..=599) {
             return None;
@@ -45,8 +45,8 @@ impl ForeignReply {
         Some(Self { code, enhanced, text })
     }
 
-    /// What is written as a line of a reply, as in `550 5.7.1 Not wanted`. An enhanced status code whose class
-    /// is not that of the reply code is text.
+    /// What is written as a line of a reply, as in `550 5.7.1 Not wanted`. An enhanced status code whose
+    /// class is not that of the reply code is text.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let (code, rest) = line.split_at_checked(3)?;
         let code = number(code)?;

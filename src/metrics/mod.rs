@@ -3,8 +3,8 @@
 //! Whatever counts owns its counters and is their only writer, so to count is a plain add and costs a shard
 //! nothing that others could see: no locked instruction, no allocation, no reading of a clock. The
 //! [`Registry`] holds all of them and reads them when it is asked ([`Registry::snapshot`]); nobody is stopped
-//! for that. A counter with a name is a row of the table in `shard`, or a field in `sink`, `spool` or
-//! `forward`; how it is shown is a row in `admin::exposition`.
+//! for that. A counter with a name is a row of the table in `shard`, or a field in `sink`, `spool`, `station`
+//! or `forward`; how it is shown is a row in `admin::exposition`.
 //!
 //! Never a label that a client chooses: no address, no domain, no recipient.
 
@@ -17,6 +17,7 @@ mod shard;
 mod sink;
 mod snapshot;
 mod spool;
+mod station;
 
 pub use self::authentication::{AuthenticationMetrics, AuthenticationValues};
 pub use self::forward::{
@@ -31,4 +32,5 @@ pub use self::shard::{Phase, ShardMetrics, ShardValues, sum};
 pub use self::sink::{SinkMetrics, SinkValues};
 pub use self::snapshot::{Certificate, ClientValues, Config, Snapshot, SpillValues};
 pub use self::spool::{SpoolMetrics, SpoolValues};
+pub use self::station::{StationAction, StationMetrics, StationName, StationValues};
 pub use crate::counter::Counter;

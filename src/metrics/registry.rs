@@ -8,6 +8,7 @@ use super::shard::ShardMetrics;
 use super::sink::SinkMetrics;
 use super::snapshot::{Certificate, ClientValues, Config, Snapshot, SpillValues};
 use super::spool::SpoolMetrics;
+use super::station::{StationMetrics, StationName, StationValues};
 
 /// Tells of each list in the DNS its public name, and whether it is used.
 pub type AskLists = Box<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
@@ -36,6 +37,8 @@ pub struct Registry {
     hostname: Mutex<String>,
     certificates: Mutex<Vec<Certificate>>,
     lists: Mutex<Option<AskLists>>,
+    /// By their names; of a filter, or of the next hops.
+    stations: Mutex<Vec<(StationName, Arc<StationMetrics>)>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -69,6 +72,7 @@ impl Registry {
             hostname: Mutex::default(),
             certificates: Mutex::default(),
             lists: Mutex::default(),
+            stations: Mutex::default(),
         }
     }
 
@@ -151,6 +155,19 @@ impl Registry {
         *self.lists.lock().unwrap_or_else(PoisonError::into_inner) = Some(ask);
     }
 
+    /// What a station of this name counts with.
+    pub fn add_station(&self, name: StationName) -> Arc<StationMetrics> {
+        let metrics = Arc::default();
+        let mut stations = self.stations.lock().unwrap_or_else(PoisonError::into_inner);
+        stations.push((name, Arc::clone(&metrics)));
+        metrics
+    }
+
+    fn stations(&self) -> Vec<(StationName, StationValues)> {
+        let stations = self.stations.lock().unwrap_or_else(PoisonError::into_inner);
+        stations.iter().map(|(name, metrics)| (name.clone(), metrics.read())).collect()
+    }
+
     /// Reads everything. Asks no disk and stops nobody.
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
@@ -170,6 +187,7 @@ impl Registry {
             spill: self.spill.get().map_or_else(SpillValues::default, |ask| ask()),
             clients: self.clients(now),
             spool: self.spool.read(),
+            stations: self.stations(),
             lists: self
                 .lists
                 .lock()

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::shard::ShardValues;
 use super::sink::SinkValues;
 use super::spool::SpoolValues;
+use super::station::{StationName, StationValues};
 
 /// Everything that is counted, as plain values.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub clients: ClientValues,
     /// None where the sink is no spool.
     pub spool: Option<SpoolValues>,
+    /// Stations, in the order in which messages pass them.
+    pub stations: Vec<(StationName, StationValues)>,
     /// By the name in the configuration.
     pub certificates: Vec<Certificate>,
     /// Lists in the DNS by their public names, and whether each is used.
@@ -42,6 +45,20 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What each content filter counted, by its name.
+    pub fn filters(&self) -> impl Iterator<Item = (&str, &StationValues)> {
+        self.stations.iter().filter_map(|(name, values)| match name {
+            StationName::Filter(name) => Some((&**name, values)),
+            StationName::NextHops => None,
+        })
+    }
+
+    /// What the station of the next hops counted, where there is one.
+    pub fn next_hops(&self) -> Option<&StationValues> {
+        let (_, values) = self.stations.iter().find(|(name, _)| *name == StationName::NextHops)?;
+        Some(values)
+    }
+
     /// What all shards counted together.
     pub fn total(&self) -> ShardValues {
         let mut total = ShardValues::default();

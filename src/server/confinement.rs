@@ -194,7 +194,7 @@ mod tests {
                  kind = \"discard\"\n"
             );
             let (config, _) = crate::config::parse(&text, "mx.toml", Path::new("/etc")).expect("good");
-            super::connects(&config, &[])
+            connects(&config, &[])
         };
         let filter = |kind: &str, place: &str| {
             format!("[[filter]]\nname = \"{kind}{}\"\nkind = \"{kind}\"\n{place}\n", place.len())

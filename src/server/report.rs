@@ -58,6 +58,7 @@ pub(super) fn banner(
     let cpus = config.shards.iter().map(|shard| shard.cpu as u64);
     log.record(&events::SHARDS, at).numbers("cpus", cpus).end();
     let promise = match opened.durability {
+        Durability::Disk if config.cut_through.is_some() => "250 means: taken by the next hop, or on disk",
         Durability::Disk => "250 means: on disk",
         Durability::Memory => "250 means: in memory, gone when the machine stops",
         Durability::None => "nothing: a message answered 250 may be lost",

@@ -181,10 +181,11 @@ impl Workers {
             let (consumer, sender, visits) = channel(STATION_MESSAGES_MAX)?;
             let back: Vec<_> = self.letterboxes.iter().map(|shard| shard.back.clone()).collect();
             let (station, report) = (station.clone(), Arc::clone(&self.report));
+            let metrics = self.registry.add_station(station.name());
             let Rules { skips_trusted, bytes_max, timeout, otherwise } = station.rules();
             self.start(format!("station-{number}"), move |ready| {
-                let ended = station::run(&station, &consumer, &visits, back, &report, ready);
-                ended.map_err(|error| format!("{} cannot be asked about messages: {error}", station.name()))
+                let ended = station::run(&station, &consumer, &visits, back, (&report, &metrics), ready);
+                ended.map_err(|error| format!("nobody can be asked about messages: {error}"))
             })?;
             Ok(ToStation { sender, skips_trusted, bytes_max, timeout, otherwise })
         };

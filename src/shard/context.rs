@@ -187,7 +187,7 @@ impl<R: Ring> Context<R> {
         let phases = [Phase::Envelope, Phase::Data, Phase::HandoffWait, Phase::Store];
         let mut from = message.log.times.map(|times| times.begun);
         let ends = message.log.times.map(|times| [times.data, times.complete]);
-        let ends = ends.into_iter().flatten().chain(message.handed_over).chain([self.turn.now]);
+        let ends = ends.into_iter().flatten().chain(message.progress.handed_over).chain([self.turn.now]);
         for (phase, to) in phases.into_iter().zip(ends) {
             let began = from.replace(to).unwrap_or(to);
             metrics.phase(phase).add_duration(to.saturating_duration_since(began));

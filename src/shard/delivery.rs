@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::{Arena, MailData, Pool};
 use crate::handoff::channel::{MustRing, Sender};
-use crate::handoff::message::{LogFacts, Message, Origin, Receipt};
+use crate::handoff::message::{LogFacts, Message, Origin, Progress, Receipt};
 use crate::limits::{HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
 use crate::mail::authentication::Authentication;
 use crate::mail::client::ClientFacts;
@@ -124,7 +124,7 @@ impl Delivery {
 
     /// Hands a completed message over.
     pub fn hand_over(&mut self, mut message: Box<Message>, now: Instant) -> Handed {
-        message.handed_over = Some(now);
+        message.progress.handed_over = Some(now);
         match &mut self.to_sink {
             ToSink::Inline(sink) => {
                 self.inline_batch.push(message);
@@ -146,7 +146,7 @@ impl Delivery {
     pub fn hand_over_waiting(&mut self, now: Instant) -> MustRing {
         let mut must_ring = None;
         while let Some((since, mut message)) = self.waiting.pop_front() {
-            message.handed_over = Some(now);
+            message.progress.handed_over = Some(now);
             match self.try_send(message) {
                 Ok(ring) => must_ring = must_ring.or(ring),
                 Err(message) => {
@@ -172,7 +172,7 @@ impl Delivery {
             return None;
         }
         let (_, mut message) = self.waiting.pop_front()?;
-        message.handed_over = None;
+        message.progress.handed_over = None;
         Some(Receipt { message, outcome: Outcome::TryAgain(TryAgain::Overload) })
     }
 
@@ -234,9 +234,7 @@ impl Message {
             data: MailData::new(arena),
             place: String::new(),
             log: LogFacts::default(),
-            handed_over: None,
-            is_trusted: false,
-            stations_passed: 0,
+            progress: Progress::default(),
         }
     }
 
@@ -246,8 +244,6 @@ impl Message {
         self.authentication.clear();
         self.log = LogFacts::default();
         self.place.clear();
-        self.is_trusted = false;
-        self.stations_passed = 0;
-        self.handed_over = None;
+        self.progress = Progress::default();
     }
 }

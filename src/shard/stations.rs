@@ -54,9 +54,10 @@ impl Stations {
 
     /// Sends a message to the next station that has to see it.
     pub(super) fn send(&mut self, mut message: Box<Message>, now: Instant) -> Sent {
-        while let Some(way) = self.ways.get(usize::from(message.stations_passed)) {
-            message.stations_passed += 1;
-            let passes_by = (way.skips_trusted && message.is_trusted) || message.data.bytes() > way.bytes_max;
+        while let Some(way) = self.ways.get(usize::from(message.progress.stations_passed)) {
+            message.progress.stations_passed += 1;
+            let passes_by =
+                (way.skips_trusted && message.progress.is_trusted) || message.data.bytes() > way.bytes_max;
             if passes_by {
                 continue;
             }

@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
     use crate::buffer::{MailData, Pool};
-    use crate::handoff::message::{LogFacts, Origin};
+    use crate::handoff::message::{LogFacts, Origin, Progress};
     use crate::mail::client::ClientFacts;
     use crate::mail::envelope::Envelope;
     use crate::mail::queue_id::QueueId;
@@ -241,9 +241,7 @@ mod tests {
                 data: MailData::new(Arc::clone(pool.arena())),
                 place: String::new(),
                 log: LogFacts::default(),
-                handed_over: None,
-                is_trusted: false,
-                stations_passed: 0,
+                progress: Progress::default(),
             };
             assert!(to_sink.try_send(Box::new(message)).is_ok());
         }

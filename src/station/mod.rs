@@ -34,7 +34,9 @@ use crate::config::{Config, CutThrough};
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::handoff::message::Message;
 use crate::handoff::station::{Back, Passage, Visit};
-use crate::sink::{Report, Site};
+use crate::metrics::{StationAction, StationMetrics, StationName};
+use crate::sink::Report;
+use crate::sink::Site;
 use crate::tls::as_client::TlsSettings;
 
 /// A station, with what of files is needed for it: a server that has given up files makes it before.
@@ -77,10 +79,10 @@ impl Station {
         Ok(all)
     }
 
-    /// In names of threads.
-    pub fn name(&self) -> &str {
+    /// What it is called.
+    pub fn name(&self) -> StationName {
         match &self.kind {
-            Kind::NextHops { .. } => "next-hops",
+            Kind::NextHops { .. } => StationName::NextHops,
         }
     }
 
@@ -119,7 +121,7 @@ impl Asker {
     }
 
     /// What becomes of a message. Whatever it does it ends before the message's time is over.
-    async fn visit(&self, message: &mut Message, since: Instant) -> Passage {
+    async fn visit(&self, message: &mut Message, since: Instant) -> (StationAction, Passage) {
         match self {
             Self::NextHops(hops) => hops.deliver(message, since).await,
         }
@@ -133,7 +135,7 @@ pub fn run(
     consumer: &Consumer,
     visits: &Receiver<Visit>,
     shards: Vec<Sender<Back>>,
-    report: &Arc<dyn Report>,
+    (report, metrics): (&Arc<dyn Report>, &Arc<StationMetrics>),
     ready: impl FnOnce(),
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -146,6 +148,7 @@ pub fn run(
             rules: station.rules(),
             shards,
             report: Arc::clone(report),
+            metrics: Arc::clone(metrics),
             freed: Notify::new(),
         };
         ready();
@@ -161,6 +164,7 @@ struct Desk {
     /// One a shard.
     shards: Vec<Sender<Back>>,
     report: Arc<dyn Report>,
+    metrics: Arc<StationMetrics>,
     /// Messages that may be taken yet.
     free: Cell<usize>,
     freed: Notify,
@@ -199,27 +203,33 @@ impl Desk {
     /// Begins a visit. Its message comes back whatever happens.
     fn take(desk: &Rc<Self>, Visit { mut message, since }: Visit) {
         if since.elapsed() >= desk.rules.timeout {
-            return desk.give_back(message, desk.rules.otherwise.clone());
+            return desk.give_back(message, since, StationAction::Unanswered, desk.rules.otherwise.clone());
         }
         desk.free.set(desk.free.get() - 1);
+        desk.metrics.in_flight.add(1);
         let desk = Rc::clone(desk);
         tokio::task::spawn_local(async move {
-            let passage = match caught(desk.asker.visit(&mut message, since)).await {
-                Some(passage) => passage,
+            let (action, passage) = match caught(desk.asker.visit(&mut message, since)).await {
+                Some((StationAction::Unanswered, _)) => {
+                    (StationAction::Unanswered, desk.rules.otherwise.clone())
+                }
+                Some(judged) => judged,
                 None => {
                     let error = io::Error::other("this is a bug of ringmx");
                     let what = "ask about a message, which is treated as if nobody had answered,";
                     desk.report.machine_error(what, Site::Named("a station"), &error);
-                    desk.rules.otherwise.clone()
+                    (StationAction::Unanswered, desk.rules.otherwise.clone())
                 }
             };
-            desk.give_back(message, passage);
+            desk.give_back(message, since, action, passage);
             desk.free.set(desk.free.get() + 1);
+            desk.metrics.in_flight.set(desk.metrics.in_flight.value().saturating_sub(1));
             desk.freed.notify_one();
         });
     }
 
-    fn give_back(&self, message: Box<Message>, passage: Passage) {
+    fn give_back(&self, message: Box<Message>, since: Instant, action: StationAction, passage: Passage) {
+        self.metrics.note(action, since.elapsed());
         if let Some(shard) = self.shards.get(usize::from(message.origin.shard)) {
             shard.answer(Back { message, passage });
             shard.ring_if_parked();

@@ -379,6 +379,7 @@ fn a_maildir_is_made_for_listed_recipients_only() {
         space_reserve: None,
         dsn: false,
         requiretls: false,
+        cut_through: false,
     };
     let mut sink = start(sink::open(&config, &surroundings).unwrap_or_else(|error| panic!("{error}")));
     let outcomes = store(&mut *sink, &[Sent::new(1, "x"), Sent::new(2, "y").to(&["stranger"])]);
@@ -435,6 +436,7 @@ fn a_store_in_use_is_refused_until_its_last_sink_is_gone() {
             space_reserve: None,
             dsn: false,
             requiretls: false,
+            cut_through: false,
         };
         let sink = start(open(kind(store_at.path()), &Arc::default()));
         let refused = sink::open(&config, &surroundings(&Arc::default())).err().expect("in use").to_string();

@@ -256,7 +256,9 @@ fn there_is_one_sink_and_its_keys_belong_to_its_kind() {
     assert_problems(&sink(""), &[":3: sink.kind: missing; write for example kind = \"maildir\""]);
     assert_problems(
         &sink("kind = \"file\""),
-        &[":4: sink.kind: \"file\" is none of \"maildir\" or \"spool\" or \"stdout\" or \"discard\""],
+        &[
+            ":4: sink.kind: \"file\" is none of \"maildir\" or \"spool\" or \"forward\" or \"stdout\" or \"discard\"",
+        ],
     );
     for kind in ["maildir", "spool"] {
         assert_problems(
@@ -271,7 +273,7 @@ fn there_is_one_sink_and_its_keys_belong_to_its_kind() {
         &[
             ":5: sink.path: this key is for a sink of kind \"maildir\" or \"spool\"",
             ":6: sink.template: this key is for a sink of kind \"maildir\"",
-            ":7: sink.segment_size: this key is for a sink of kind \"spool\"",
+            ":7: sink.segment_size: this key is for a sink of kind \"spool\" or \"forward\"",
             ":8: sink.create: this key is for a sink of kind \"maildir\"",
         ],
     );

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use ringmx::admin::exposition;
-use ringmx::metrics::{DelayPart, DestinationShown, ForwardMetrics, HostShown, Registry, Shown};
+use ringmx::metrics::{DelayPart, DestinationShown, ForwardMetrics, HostShown, Registry, Shown, StationName};
 use serde_json::Value;
 
 fn root(path: &str) -> PathBuf {
@@ -24,6 +24,8 @@ fn scrape(shards: usize, per_shard_histograms: bool) -> String {
     registry.spool().see(ringmx::metrics::SpoolValues::default());
     registry.set_certificates(vec![("a \"quoted\" \\ name\n".to_owned(), SystemTime::UNIX_EPOCH)]);
     registry.ask_lists(Box::new(|| vec![("a list".to_owned(), true)]));
+    registry.add_station(StationName::Filter("rspamd".to_owned()));
+    registry.add_station(StationName::NextHops);
     let mut text = String::new();
     exposition::write(&registry.snapshot(), &mut text, per_shard_histograms);
     text

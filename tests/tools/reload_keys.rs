@@ -51,6 +51,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("sink.group", "maildir", "-", "\"0\""),
     ("sink.segment_size", "spool", "\"64MiB\"", "\"32MiB\""),
     ("sink.direct_writes", "spool", "true", "false"),
+    ("sink.fallback", "spool", "-", "-"),
     ("sink.space_reserve", "maildir", "-", "\"1MiB\""),
     ("sink.format", "stdout", "\"json\"", "\"mbox\""),
     ("sink.dsn", "spool", "false", "true"),
@@ -159,8 +160,9 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("run_as.sandbox", "discard", "true", "false"),
 ];
 
-/// Keys that name a table, or say what others it has, and change nothing by themselves.
-const NAMES: &[&str] = &["shard.cpu", "filter.kind"];
+/// Keys that name a table, or say what others it has, and change nothing by themselves; and one that has one
+/// value.
+const NAMES: &[&str] = &["shard.cpu", "filter.kind", "sink.fallback"];
 
 /// A core that this process may use.
 fn cpu() -> usize {

@@ -7,7 +7,7 @@ use super::text::{
     self, BATCHES, Edges, Kind, Metric, PHASES, SIZES, Samples, TURNS, Unit, reference_of, seconds,
     seconds_since_1970, write_all,
 };
-use crate::metrics::{Phase, ShardValues, Snapshot, Spread};
+use crate::metrics::{Phase, ShardValues, Snapshot, Spread, StationAction};
 use crate::smtp::ended_by::EndedBy;
 
 /// Appends everything. With `per_shard_histograms` each shard has its own besides their sum.
@@ -163,6 +163,32 @@ metrics! { Receiver:
     "dnsbl_up" Gauge ["list"] "Whether a list in the DNS answers its test entries as it should and is used.",
         |s, to| for (list, is_used) in &s.snapshot.lists {
             to.add(&[("list", list)], u64::from(*is_used));
+        };
+    "filter_messages_total" Counter ["filter" "action"] "Messages that a content filter was asked about, by what came of it: pass, mark (goes on, suspicious), refuse (5yz), put_off (4yz), greylist, discard (250, and nobody gets it), none (no answer).",
+        |s, to| for (filter, values) in s.snapshot.filters() {
+            for (action, count) in values.actions.iter().filter(|(action, _)| *action != StationAction::Delivered) {
+                to.add(&[("filter", &filter), ("action", &action.name())], count);
+            }
+        };
+    "filter_duration_seconds" Histogram ["filter"] "How long a message was with a content filter, from the shard and back.",
+        |s, to| for (filter, values) in s.snapshot.filters() {
+            to.histogram(&[("filter", &filter)], &PHASES, &values.duration);
+        };
+    "filter_messages_in_flight" Gauge ["filter"] "Messages that a content filter is asked about now.",
+        |s, to| to.each("filter", s.snapshot.filters().map(|(filter, values)| (filter, values.in_flight)));
+    "filter_up" Gauge ["filter"] "0 while a content filter does not answer, and is probed.",
+        |s, to| to.each("filter", s.snapshot.filters().map(|(filter, values)| (filter, u8::from(!values.is_down))));
+    "cut_through_messages_total" Counter ["action"] "Messages that were offered to their next hop before their client was answered (kind forward), by what came of it: deliver, refuse (5yz), pass (some recipients have it, the spool is for the others), none (to the spool).",
+        |s, to| if let Some(values) = s.snapshot.next_hops() {
+            let shown =
+                [StationAction::Delivered, StationAction::Refused, StationAction::Passed, StationAction::Unanswered];
+            for (action, count) in values.actions.iter().filter(|(action, _)| shown.contains(action)) {
+                to.add(&[("action", &action.name())], count);
+            }
+        };
+    "cut_through_duration_seconds" Histogram [] "How long such a message took, from the shard and back.",
+        |s, to| if let Some(values) = s.snapshot.next_hops() {
+            to.histogram(&[], &PHASES, &values.duration);
         };
     "spill_files" Gauge [] "Spill files of messages that are too large or too slow for memory.",
         |s, to| to.add(&[], s.snapshot.spill.files);

@@ -218,7 +218,7 @@ fn one(mut section: Section<'_>, identity: &Identity, has_auth: bool) -> Sink {
     let fallback = section.choice_or(
         "fallback",
         &[("spool", ())],
-        Fallback::Depends { example: "\"spool\"", required: "for forward" },
+        Fallback::Computed { example: "\"spool\"", default: "none; forward needs it" },
         "Forward: what stores a message that its next hop neither takes nor refuses at once.",
     );
     let cut_through = row.is_some_and(|row| row.is_fallback);

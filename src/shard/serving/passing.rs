@@ -1,10 +1,10 @@
 //! The way of a complete message: past the stations, to the sink, and the receipt back.
 //!
 //! ```text
-//!   verdict ──► pass_on ──► hand_over ──► go_on ──► a station ──► handle_back ──► go_on ──► sink ──► conclude
-//!                              │ lost                  │ refused, or done            │ gone
-//!                              ▼                       ▼                             ▼
-//!                             4yz, 5yz               5yz, 4yz, 250               taken apart
+//!   verdict ──► pass_on ──► hand_over ──► go_on ──► a station ──► handle_back ──► go_on ──► sink
+//!                              │ lost                                  │ refused, or done     │
+//!                              ▼                                       ▼                      ▼
+//!                           4yz, 5yz                             4yz, 5yz, 250            conclude
 //! ```
 
 use super::Serving;
@@ -31,7 +31,7 @@ impl Serving {
         {
             self.session.tell(&mut message.client);
             tell_standing(self.screening.as_deref(), &mut message.client.standing);
-            message.is_trusted = is_trusted;
+            message.progress.is_trusted = is_trusted;
             let Message { received, client, envelope, id, received_at, .. } = message;
             let hostname = &self.session.settings().hostname;
             trace::received(received, hostname, client, envelope, *id, *received_at);

@@ -330,7 +330,7 @@ mod tests {
 
     use super::*;
     use crate::buffer::{Arena, MailData};
-    use crate::handoff::message::{LogFacts, Origin};
+    use crate::handoff::message::{LogFacts, Origin, Progress};
     use crate::mail::client::{ClientFacts, TlsFacts};
     use crate::mail::envelope::RecipientParameters;
 
@@ -393,9 +393,7 @@ mod tests {
                 data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
                 place: String::new(),
                 log: LogFacts::default(),
-                handed_over: None,
-                is_trusted: false,
-                stations_passed: 0,
+                progress: Progress::default(),
             };
             let mut octets = Vec::new();
             encode(&message, None, &mut octets);
@@ -470,9 +468,7 @@ mod tests {
             data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
             place: String::new(),
             log: LogFacts::default(),
-            handed_over: None,
-            is_trusted: false,
-            stations_passed: 0,
+            progress: Progress::default(),
         }
     }
 

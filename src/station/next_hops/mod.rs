@@ -29,7 +29,9 @@ use crate::handoff::message::Message;
 use crate::handoff::station::Passage;
 use crate::mail::envelope::Notify;
 use crate::mail::foreign_reply::Stranger;
-use crate::sink::{Report, Site};
+use crate::metrics::StationAction;
+use crate::sink::Report;
+use crate::sink::Site;
 use crate::tls::as_client::{AUTHORITIES, TlsSettings};
 
 /// All of a delivery. Who waits for less after the end of the mail data makes duplicates (RFC 5321
@@ -125,29 +127,32 @@ impl NextHops {
     }
 
     /// Hands a message on, if its next hop takes it now.
-    pub(super) async fn deliver(&self, message: &mut Message, since: Instant) -> Passage {
-        let Some((route, host)) = self.host_for(message) else { return Passage::GoesOn };
+    pub(super) async fn deliver(&self, message: &mut Message, since: Instant) -> (StationAction, Passage) {
+        const TO_THE_SINK: (StationAction, Passage) = (StationAction::Unanswered, Passage::GoesOn);
+        let Some((route, host)) = self.host_for(message) else { return TO_THE_SINK };
         let Some(fates) = host.deliver(message, route.tells_client, since).await else {
-            return Passage::GoesOn;
+            return TO_THE_SINK;
         };
         let taken = fates.iter().filter(|fate| matches!(fate, Fate::Taken)).count();
         if taken == fates.len() {
             message.place.clear();
             message.place.push_str(&host.hop.to_string());
-            return Passage::Done;
+            return (StationAction::Delivered, Passage::Done);
         }
         if taken > 0 {
             // Nobody gets it twice.
             let mut fates = fates.into_iter();
             message.envelope.retain_recipients(|| !matches!(fates.next(), Some(Fate::Taken)));
-            return Passage::GoesOn;
+            return (StationAction::Passed, Passage::GoesOn);
         }
         let mut first = None;
         for fate in fates {
-            let Fate::Refused(Some(words)) = fate else { return Passage::GoesOn };
+            let Fate::Refused(Some(words)) = fate else { return TO_THE_SINK };
             first.get_or_insert(words);
         }
-        first.map_or(Passage::GoesOn, |words| Passage::Refused(Stranger::NextHop, Box::new(words)))
+        first.map_or(TO_THE_SINK, |words| {
+            (StationAction::Refused, Passage::Refused(Stranger::NextHop, Box::new(words)))
+        })
     }
 
     /// The next hop of all its recipients, if that is one which may take it now.

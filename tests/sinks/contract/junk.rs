@@ -32,6 +32,7 @@ fn marked_mail_goes_into_junk_which_is_made_in_every_maildir_that_is_there() {
             space_reserve: None,
             dsn: false,
             requiretls: false,
+            cut_through: false,
         };
         let mut sink = start(sink::open(&config, &surroundings).unwrap_or_else(|error| panic!("{error}")));
         let to = |number, recipients: &[&str]| Sent::new(number, "x\r\n").to(recipients);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use ringmx::buffer::{MailData, Pool, SpillBudget};
-use ringmx::handoff::message::{LogFacts, Message, Origin};
+use ringmx::handoff::message::{LogFacts, Message, Origin, Progress};
 use ringmx::mail::authentication::Authentication;
 use ringmx::mail::client::{ClientFacts, Standing, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
@@ -136,9 +136,7 @@ impl Sent {
             data,
             place: String::new(),
             log: LogFacts::default(),
-            handed_over: None,
-            is_trusted: false,
-            stations_passed: 0,
+            progress: Progress::default(),
         })
     }
 
