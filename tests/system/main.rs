@@ -41,6 +41,7 @@ mod process;
 mod recipient_files;
 mod recipient_map;
 mod reload;
+mod rspamd;
 mod server;
 mod service_manager;
 mod signed_by_others;

@@ -55,7 +55,7 @@ fn a_body_in_chunks_is_put_together() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     good(&format!("{head}1\r\n{{\r\n01;x=y\r\n}}\r\n0\r\n\r\n"), "{}", true);
     good(
-        &format!("{head}0a \r\n\r\n\r\n0\r\n\r\n0\r\n\r\n0\r\nX: y\r\nZ: 0\r\n\r\n"),
+        &format!("{head}0a \r\n\r\n\r\n0\r\n\r\n0\r\n0\r\nX: y\r\nZ: 0\r\n\r\n"),
         "\r\n\r\n0\r\n\r\n0",
         true,
     );
