@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn whoever_is_asked_can_be_connected_to() {
-        let connects = |asked: &str| {
+        let connects_of = |asked: &str| {
             let text = format!(
                 "hostname = \"mx.test\"\ndomains = [\"x.test\"]\n{asked}\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\n\
                  kind = \"discard\"\n"
@@ -199,8 +199,8 @@ mod tests {
         let filter = |kind: &str, place: &str| {
             format!("[[filter]]\nname = \"{kind}{}\"\nkind = \"{kind}\"\n{place}\n", place.len())
         };
-        assert!(connects("").is_none());
-        let all = connects(
+        assert!(connects_of("").is_none());
+        let all = connects_of(
             &[
                 "recipients = \"socketmap:inet:127.0.0.1:9:m\"\n",
                 &filter("rspamd", "url = \"http://localhost\""),
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(all, Connects { unix: false, tcp_ports: vec![9, 8891, 11333], dns: false });
         for unix in [filter("rspamd", "url = \"unix:/run/a\""), filter("milter", "socket = \"unix:/run/a\"")]
         {
-            assert_eq!(connects(&unix), Connects { unix: true, tcp_ports: vec![], dns: false });
+            assert_eq!(connects_of(&unix), Connects { unix: true, tcp_ports: vec![], dns: false });
         }
     }
 }

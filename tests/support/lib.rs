@@ -10,6 +10,7 @@ pub mod control_group;
 pub mod dialogue;
 pub mod dns_server;
 pub mod exchange;
+pub mod fake_rspamd;
 #[cfg(feature = "fuse")]
 pub mod faulty;
 pub mod forbidden;
@@ -23,6 +24,7 @@ pub mod next_hop;
 pub mod operator_files;
 pub mod python;
 pub mod reference;
+pub mod rspamd;
 pub mod secure;
 pub mod server;
 pub mod signer;

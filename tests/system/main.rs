@@ -42,6 +42,7 @@ mod process;
 mod recipient_files;
 mod recipient_map;
 mod reload;
+mod rspamd;
 mod server;
 mod service_manager;
 mod signed_by_others;
