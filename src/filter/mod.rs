@@ -4,6 +4,7 @@
 //! A filter passes a message, refuses it, or has something written in front of it. No octet of the mail data
 //! is ever changed by one.
 
+pub mod milter;
 pub mod rspamd;
 mod ruling;
 mod subject;

@@ -1,9 +1,11 @@
-//! What the checks of `auth` find, beside what others' libraries find in the same: pyspf, dkimpy, authres.
+//! What the checks of `auth` find, beside what others' libraries find in the same: pyspf, dkimpy, authres. And
+//! milters that others made.
 //!
 //! All is made from seeds: `ORACLE_SEED=7` runs one again, `ORACLE_SEEDS=10000` runs more of them. A library
 //! that is not installed is skipped with a word; with `CI` set it has to be there.
 
 mod dkim;
+mod milters;
 mod python;
 mod results;
 mod spf;

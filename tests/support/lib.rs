@@ -22,6 +22,7 @@ pub mod load;
 pub mod map_server;
 pub mod next_hop;
 pub mod operator_files;
+pub mod py_milter;
 pub mod python;
 pub mod reference;
 pub mod rspamd;

@@ -1,0 +1,122 @@
+//! Macros: what a milter is told beside the commands. Names are Sendmail's; which are told when is as Postfix
+//! does by default, unless the milter says what it wants.
+
+use std::net::IpAddr;
+
+use super::agreement::Agreement;
+use super::packet::{self, command};
+use crate::filter::Subject;
+use crate::mail::envelope::Mailbox;
+
+/// What the server says of itself.
+const VERSION: &str = concat!("ringmx ", env!("CARGO_PKG_VERSION"));
+
+/// Macros at one place: a name, and its value. What is not known is not told.
+type Values<'a> = Vec<(&'static str, Vec<u8>)>;
+
+/// Says the macros of this command, if there are any.
+pub(super) fn push(
+    code: u8,
+    subject: &Subject<'_>,
+    recipient: Option<Mailbox<'_>>,
+    agreement: &Agreement,
+    output: &mut Vec<u8>,
+) {
+    let wanted: Values<'_> = match agreement.symbols(code) {
+        None => told(defaults(code), subject, recipient),
+        Some(names) => {
+            let names = names.split(|octet| matches!(octet, b' ' | b',' | b'\t'));
+            let known = names.filter_map(|name| ALL.iter().find(|known| is_same(known, name)));
+            told(&known.copied().collect::<Vec<_>>(), subject, recipient)
+        }
+    };
+    if wanted.is_empty() || !agreement.takes_macros(code) {
+        return;
+    }
+    packet::push(output, command::MACROS, |data| {
+        data.push(code);
+        for (name, value) in &wanted {
+            packet::push_text(data, name.as_bytes());
+            packet::push_text(data, value);
+        }
+    });
+}
+
+/// Those that are told unless the milter asks for others.
+fn defaults(code: u8) -> &'static [&'static str] {
+    match code {
+        command::CONNECT => &["j", "{daemon_name}", "v", "_"],
+        command::HELO => &["{tls_version}", "{cipher}"],
+        command::MAIL => &["i", "{mail_addr}", "{mail_host}"],
+        command::RECIPIENT => &["i", "{rcpt_addr}", "{rcpt_host}"],
+        command::DATA | command::END_OF_HEADER | command::END => &["i"],
+        _ => &[],
+    }
+}
+
+/// All that can be told.
+const ALL: [&str; 15] = [
+    "j",
+    "{daemon_name}",
+    "v",
+    "_",
+    "{client_addr}",
+    "{client_name}",
+    "{client_port}",
+    "{client_ptr}",
+    "{tls_version}",
+    "{cipher}",
+    "i",
+    "{mail_addr}",
+    "{mail_host}",
+    "{rcpt_addr}",
+    "{rcpt_host}",
+];
+
+/// Whether a milter means this one: it may write a name of more than one letter with or without braces.
+fn is_same(known: &str, name: &[u8]) -> bool {
+    known.as_bytes() == name || known.trim_matches(['{', '}']).as_bytes() == name
+}
+
+fn told<'s>(names: &[&'static str], subject: &Subject<'s>, recipient: Option<Mailbox<'_>>) -> Values<'s> {
+    names.iter().filter_map(|name| Some((*name, value(name, subject, recipient)?))).collect()
+}
+
+fn value(name: &str, subject: &Subject<'_>, recipient: Option<Mailbox<'_>>) -> Option<Vec<u8>> {
+    let Subject { id, envelope, client, hostname } = subject;
+    let reverse_path = envelope.reverse_path();
+    let sender = (!reverse_path.is_empty()).then(|| Mailbox::of_whole(reverse_path));
+    let address = client.address.ip().to_canonical();
+    Some(match name {
+        "j" | "{daemon_name}" => hostname.as_bytes().to_vec(),
+        "v" => VERSION.into(),
+        "_" => [&client_name(subject)[..], format!(" [{address}]").as_bytes()].concat(),
+        "{client_addr}" => address.to_string().into_bytes(),
+        "{client_name}" => client_name(subject),
+        "{client_port}" => client.address.port().to_string().into_bytes(),
+        "{client_ptr}" => {
+            let name = &client.standing.reverse_name;
+            if name.is_empty() { b"unknown".to_vec() } else { name.clone() }
+        }
+        "{tls_version}" => client.tls.as_ref()?.version.into(),
+        "{cipher}" => client.tls.as_ref()?.cipher.into(),
+        "i" => id.text().to_vec(),
+        "{mail_addr}" => reverse_path.to_vec(),
+        "{mail_host}" => sender?.domain.to_vec(),
+        "{rcpt_addr}" => recipient?.whole.to_vec(),
+        "{rcpt_host}" => recipient?.domain.to_vec(),
+        _ => return None,
+    })
+}
+
+/// The client's name by its address, or the address in brackets, as Sendmail has it.
+pub(super) fn client_name(subject: &Subject<'_>) -> Vec<u8> {
+    let name = &subject.client.standing.reverse_name;
+    if !name.is_empty() {
+        return name.clone();
+    }
+    match subject.client.address.ip().to_canonical() {
+        IpAddr::V4(address) => format!("[{address}]").into_bytes(),
+        IpAddr::V6(address) => format!("[IPv6:{address}]").into_bytes(),
+    }
+}

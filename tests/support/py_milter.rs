@@ -1,0 +1,80 @@
+//! A milter of others' making: pymilter, on libmilter, whose answers a test chooses.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::python::python_with;
+
+/// How long it may take to start.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// `tests/python/milter_filter.py` at a socket that is a file. It ends by drop.
+#[derive(Debug)]
+pub struct PyMilter {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl PyMilter {
+    /// Starts it with these arguments, which its first lines tell; none, with a word, where no Python has
+    /// pymilter.
+    pub fn start(arguments: &[&str]) -> Option<Self> {
+        let python = python_with("Milter", "python3-milter")?;
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/milter_filter.py");
+        let said = File::create(folder.path().join("said")).expect("a file");
+        let mut command = Command::new(python);
+        command.arg(script).arg(format!("unix:{}", folder.path().join("socket").display()));
+        let child = command.args(arguments).stdin(Stdio::null()).stdout(said).spawn().expect("it runs");
+        let milter = Self { child, folder };
+        let begun = Instant::now();
+        while UnixStream::connect(milter.socket()).is_err() {
+            assert!(begun.elapsed() < START_MAX, "pymilter does not listen");
+            sleep(Duration::from_millis(20));
+        }
+        Some(milter)
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// What it was told so far: a line of JSON for each call.
+    pub fn told(&self) -> Vec<String> {
+        let said = fs::read_to_string(self.folder.path().join("said")).expect("what it said");
+        said.lines().map(str::to_owned).collect()
+    }
+
+    /// The same, once a line of it is as wanted.
+    ///
+    /// # Panics
+    /// When that does not come.
+    pub fn wait_told(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let begun = Instant::now();
+        loop {
+            let told = self.told();
+            if told.iter().any(|line| is_wanted(line)) {
+                return told;
+            }
+            assert!(begun.elapsed() < START_MAX, "pymilter was told only {told:#?}");
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends it, as by a crash.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for PyMilter {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
