@@ -63,6 +63,8 @@ pub struct LogFacts {
     /// `Message-ID:` of the mail data, where its beginning has left memory; else it is looked for when it is
     /// told of.
     pub message_id: Option<Box<[u8]>>,
+    /// What content filters found, each in a few words.
+    pub filters: Vec<String>,
     /// When its phases began; none before it is complete.
     pub times: Option<Times>,
 }

@@ -97,8 +97,8 @@ events! {
     /// machine, each shard writes one a minute for each outcome, and counts the others (`messages`).
     MESSAGE = "message" Info [
         "session", "id", "message_id", "client", "ehlo", "with", "tls", "cipher", "resumed",
-        "client_certificate", "server_name", "from", "to", "bytes", "outcome", "told", "place", "envelope_ms",
-        "data_ms", "stored_ms",
+        "client_certificate", "server_name", "from", "to", "bytes", "filters", "outcome", "told", "place",
+        "envelope_ms", "data_ms", "stored_ms",
     ];
     /// What was found of who vouches for a message, and what becomes of it: all that a report to the domain
     /// of its author needs (RFC 9990). It comes before the line of the message, or of its refusal.
@@ -114,7 +114,7 @@ events! {
     /// one client an eighth of them, or 21. Where this machine is the reason, each shard writes one a
     /// minute for each reason. All others are counted (`refused-more`, `refusals`).
     REFUSED = "refused" Info [
-        "session", "id", "client", "front", "ehlo", "from", "to", "recipients", "step", "reply", "reason",
+        "session", "id", "client", "front", "ehlo", "from", "to", "recipients", "filters", "step", "reply", "reason",
     ];
     /// Something that only warns would have refused something with this reply: recipients, a connection, a
     /// transaction. A session has one of these lines for each kind; they share their rate with `refused`.

@@ -33,7 +33,6 @@ use crate::log::{Log, Record, events};
 use crate::mail::client::TlsFacts;
 use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
-use crate::mail::queue_id::QueueId;
 use crate::mail::session_id::{SessionId, SessionIds};
 use crate::metrics::{Phase, ShardMetrics};
 use crate::ring::Ring;
@@ -231,7 +230,8 @@ impl<R: Ring> Context<R> {
         let record = tell_tls(record, client.tls.as_ref())
             .text("from", envelope.reverse_path())
             .texts("to", envelope.recipients().map(|recipient| recipient.whole))
-            .number("bytes", message.data.bytes())
+            .number("bytes", message.data.bytes());
+        let record = tell_filters(record, &facts.filters)
             .plain("outcome", OutcomeName(outcome))
             .boolean("told", told)
             .text("place", message.place.as_bytes());
@@ -249,14 +249,14 @@ impl<R: Ring> Context<R> {
         self.turn.session_ids.next(self.delivery.shard(), micros)
     }
 
-    /// Logs what a session refused. `delivered`: the id of the message of which it was told what became, if
-    /// one of them is about that.
+    /// Logs what a session refused. `delivered`: the message of which it was told what became, if one of them
+    /// is about that.
     pub(super) fn log_refusals(
         &mut self,
         session: &Session,
         name: SessionId,
         refusals: &Refusals,
-        delivered: Option<QueueId>,
+        delivered: Option<&Message>,
     ) {
         let Some(lines) = &mut self.lines.refusals else { return };
         for refusal in refusals.iter() {
@@ -267,8 +267,9 @@ impl<R: Ring> Context<R> {
             let Refusal { reply, step, from, recipients, is_of_delivered, .. } = refusal;
             let record = self.log.session_record(&events::REFUSED, self.turn.wall_clock);
             let record = record.plain("session", name);
-            let record = match delivered.filter(|_| is_of_delivered) {
-                Some(id) => record.plain("id", id),
+            let delivered = delivered.filter(|_| is_of_delivered);
+            let record = match delivered {
+                Some(message) => record.plain("id", message.id),
                 None => record,
             };
             let record = tell_client(record, session).text("ehlo", session.ehlo_name());
@@ -279,6 +280,10 @@ impl<R: Ring> Context<R> {
             let record = if recipients > 0 { record.texts("to", refusal.to()) } else { record };
             let record =
                 record.number_if_any("recipients", if recipients > 1 { recipients as u64 } else { 0 });
+            let record = match delivered {
+                Some(message) => tell_filters(record, &message.log.filters),
+                None => record,
+            };
             record
                 .plain("step", step)
                 .text("reply", session.wording(reply).as_bytes())
@@ -402,6 +407,11 @@ fn tell_score<'a>(record: Record<'a>, score: Option<&Score>) -> Record<'a> {
     let reasons: Vec<String> =
         score.reasons().iter().map(|reason| format!("{} {}", reason.weight, reason.name)).collect();
     record.plain("score", score.total()).texts("score_reasons", reasons.iter().map(String::as_bytes))
+}
+
+/// What content filters found; nothing where none was asked.
+fn tell_filters<'a>(record: Record<'a>, filters: &[String]) -> Record<'a> {
+    if filters.is_empty() { record } else { record.texts("filters", filters.iter().map(String::as_bytes)) }
 }
 
 /// Who the client is, and who speaks for it.

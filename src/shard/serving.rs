@@ -150,7 +150,7 @@ impl Serving {
         if let Some(message) = message {
             refusals.complete(&message.envelope);
         }
-        context.log_refusals(&self.session, self.name, &refusals, message.map(|message| message.id));
+        context.log_refusals(&self.session, self.name, &refusals, message);
     }
 
     /// Whether the session can go on with what the client sent.

@@ -147,9 +147,10 @@ impl Facts<'_> {
         line.push(']');
     }
 
-    /// `auth`: the results as an object, and `mark`, where the message was checked, or is marked.
+    /// `auth`: the results as an object, `mark` and `filters`, where the message was checked, is marked, or
+    /// was shown to content filters.
     fn authentication(&self, line: &mut String) {
-        let Authentication { results, is_suspicious } = self.authentication;
+        let Authentication { results, is_suspicious, filters } = self.authentication;
         if !results.is_empty() {
             line.push_str(",\"auth\":");
             line.push_str(results);
@@ -157,6 +158,10 @@ impl Facts<'_> {
         if *is_suspicious {
             line.push(',');
             member("mark", Some(Authentication::SUSPICIOUS.as_bytes()), line);
+        }
+        if !filters.is_empty() {
+            // Writing to a String does not fail.
+            let _ = write!(line, ",\"filters\":[{filters}]");
         }
     }
 

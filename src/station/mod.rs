@@ -11,6 +11,8 @@
 //! are with the other program at a time, the others wait in the channel, and whose time is over is answered
 //! without it. A program that is down is known to be: messages wait for it no more until a probe finds it.
 
+mod content;
+mod filter;
 mod next_hops;
 mod stream;
 
@@ -29,6 +31,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
+use self::filter::{Filter, Plan};
 use self::next_hops::NextHops;
 use crate::config::{Config, CutThrough};
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
@@ -47,6 +50,8 @@ pub struct Station {
 
 #[derive(Debug, Clone)]
 enum Kind {
+    /// A content filter.
+    Filter(Plan),
     /// The next hops of `[[forward]]`.
     NextHops { routes: CutThrough, hostname: String, tls: TlsSettings },
 }
@@ -70,7 +75,9 @@ impl Station {
     /// # Errors
     /// What is missing for one of them.
     pub fn all(config: &Config) -> Result<Vec<Self>, String> {
-        let mut all = Vec::new();
+        let plan = |filter| Plan::new(filter, &config.hostname);
+        let of_filters = config.filters.iter().map(|filter| Ok(Self { kind: Kind::Filter(plan(filter)?) }));
+        let mut all = of_filters.collect::<Result<Vec<_>, String>>()?;
         if let Some(routes) = config.cut_through.clone() {
             let hostname = config.hostname.clone();
             let tls = next_hops::tls(&routes)?;
@@ -82,6 +89,7 @@ impl Station {
     /// What it is called.
     pub fn name(&self) -> StationName {
         match &self.kind {
+            Kind::Filter(plan) => StationName::Filter(plan.name.clone()),
             Kind::NextHops { .. } => StationName::NextHops,
         }
     }
@@ -89,6 +97,7 @@ impl Station {
     /// Which messages it sees.
     pub fn rules(&self) -> Rules {
         match &self.kind {
+            Kind::Filter(plan) => plan.rules(),
             Kind::NextHops { .. } => Rules {
                 skips_trusted: false,
                 bytes_max: u64::MAX,
@@ -101,12 +110,14 @@ impl Station {
 
 /// Who asks, on the station's own thread.
 enum Asker {
+    Filter(Rc<Filter>),
     NextHops(NextHops),
 }
 
 impl Asker {
-    fn new(station: &Station, report: &Arc<dyn Report>) -> Self {
+    fn new(station: &Station, report: &Arc<dyn Report>, metrics: &Arc<StationMetrics>) -> Self {
         match &station.kind {
+            Kind::Filter(plan) => Self::Filter(Filter::new(plan, report, metrics)),
             Kind::NextHops { routes, hostname, tls } => {
                 Self::NextHops(NextHops::new(routes, hostname, tls, report))
             }
@@ -116,6 +127,7 @@ impl Asker {
     /// Messages that are with the other program at a time.
     fn visits_max(&self) -> usize {
         match self {
+            Self::Filter(filter) => filter.connections_max(),
             Self::NextHops(hops) => hops.connections_max(),
         }
     }
@@ -123,6 +135,7 @@ impl Asker {
     /// What becomes of a message. Whatever it does it ends before the message's time is over.
     async fn visit(&self, message: &mut Message, since: Instant) -> (StationAction, Passage) {
         match self {
+            Self::Filter(filter) => filter.judge(message, since).await,
             Self::NextHops(hops) => hops.deliver(message, since).await,
         }
     }
@@ -141,7 +154,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
     let served = tasks.run_until(async {
-        let asker = Asker::new(station, report);
+        let asker = Asker::new(station, report, metrics);
         let desk = Desk {
             free: Cell::new(asker.visits_max()),
             asker,

@@ -41,6 +41,7 @@ mod tag {
     pub(super) const MARK: u16 = 25;
     pub(super) const REVERSE_NAME: u16 = 26;
     pub(super) const REASON: u16 = 27;
+    pub(super) const FILTERS: u16 = 28;
     pub(super) const REQUIRETLS: u16 = CRITICAL | 0x11;
     /// Critical: whoever does not know it would take the beginning for the whole message.
     pub(super) const FILE: u16 = CRITICAL | 0x12;
@@ -125,12 +126,15 @@ pub fn encode(message: &Message, file: Option<MessageFile>, out: &mut Vec<u8>) {
     for Reason { name, weight } in reasons {
         field(out, tag::REASON, &[&weight.to_le_bytes()[..], name.as_bytes()].concat());
     }
-    let Authentication { results, is_suspicious } = &message.authentication;
+    let Authentication { results, is_suspicious, filters } = &message.authentication;
     if !results.is_empty() {
         field(out, tag::RESULTS, results.as_bytes());
     }
     if *is_suspicious {
         field(out, tag::MARK, &[MARK_SUSPICIOUS]);
+    }
+    if !filters.is_empty() {
+        field(out, tag::FILTERS, filters.as_bytes());
     }
     put_envelope(envelope, received.len() as u64, out);
     if let Some(MessageFile { bytes, crc32c }) = file {
@@ -228,14 +232,11 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
             tag::REVERSE_NAME => stored.standing.reverse_name = value.to_vec(),
             tag::REASON => {
                 let (weight, name) = value.split_first_chunk().ok_or(Unreadable)?;
-                let name = std::str::from_utf8(name).map_err(|_| Unreadable)?.into();
+                let name = text(name)?.into();
                 stored.standing.reasons.push(Reason { name, weight: i32::from_le_bytes(*weight) });
             }
-            tag::RESULTS => {
-                std::str::from_utf8(value)
-                    .map_err(|_| Unreadable)?
-                    .clone_into(&mut stored.authentication.results);
-            }
+            tag::RESULTS => text(value)?.clone_into(&mut stored.authentication.results),
+            tag::FILTERS => text(value)?.clone_into(&mut stored.authentication.filters),
             // Other marks are not known yet.
             tag::MARK => stored.authentication.is_suspicious = value == [MARK_SUSPICIOUS],
             tag::REVERSE_PATH => envelope.write_reverse_path(|text| text.extend_from_slice(value)),
@@ -307,6 +308,10 @@ fn split_field(octets: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((u16::from_le_bytes(*tag), value, rest))
 }
 
+fn text(value: &[u8]) -> Result<&str, Unreadable> {
+    std::str::from_utf8(value).map_err(|_| Unreadable)
+}
+
 fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], Unreadable> {
     value.try_into().map_err(|_| Unreadable)
 }
@@ -350,10 +355,10 @@ mod tests {
             received: Vec<u8>,
             reverse_name: Vec<u8>,
             reasons: Vec<(String, i32)>,
-            authentication: (String, bool),
+            authentication: (String, bool, String),
         ) {
-            let (results, is_suspicious) = authentication;
-            let authentication = Authentication { results, is_suspicious };
+            let (results, is_suspicious, filters) = authentication;
+            let authentication = Authentication { results, is_suspicious, filters };
             let reason = |(name, weight): &(String, i32)| Reason { name: name.as_str().into(), weight: *weight };
             let standing = Standing { reverse_name, reasons: reasons.iter().map(reason).collect() };
             let mut envelope = Envelope::default();

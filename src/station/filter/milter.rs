@@ -1,0 +1,179 @@
+//! A connection to a milter.
+
+use std::io;
+
+use tokio::time::Instant;
+
+use super::Trouble;
+use crate::config::MapAddress;
+use crate::filter::milter::{Dialogue, Fault, Loss, Step};
+use crate::filter::{Ruling, Subject};
+use crate::handoff::message::Message;
+use crate::station::content::Content;
+use crate::station::stream::Stream;
+
+/// Octets of a header section that a milter is told. A longer one is nobody's mail, and is not asked about.
+const HEADER_BYTES_MAX: usize = 1 << 20;
+
+/// A connection between two messages.
+pub(super) struct Connection {
+    stream: Stream,
+    dialogue: Dialogue,
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects, and agrees with the milter on what is spoken.
+    pub(super) async fn open(address: &MapAddress, deadline: Instant) -> Result<Self, Trouble> {
+        let stream = Stream::open(address, deadline).await.map_err(Trouble::host)?;
+        let mut connection =
+            Self { stream, dialogue: Dialogue::new(), input: Vec::new(), output: Vec::new() };
+        match connection.go_on(deadline).await {
+            Step::Over(fault) => Err(Trouble::Host(fault.to_string())),
+            _ => Ok(connection),
+        }
+    }
+
+    /// Whether nothing has come on it since the last message.
+    pub(super) async fn is_alive(&mut self) -> bool {
+        !self.stream.is_over().await
+    }
+
+    /// What the milter says of a message. The connection comes back if it can be used again.
+    pub(super) async fn ask(
+        mut self,
+        subject: &Subject<'_>,
+        message: &Message,
+        deadline: Instant,
+    ) -> (Result<Ruling, Trouble>, Option<Self>) {
+        let ruling = match self.tell(subject, message, deadline).await {
+            Ok(Step::Done(ruling)) => Ok(ruling),
+            Ok(Step::Over(fault)) => Err(self.trouble(fault)),
+            Ok(step) => Err(Trouble::Host(format!("it stopped in the middle ({step:?})"))),
+            Err(why) => {
+                self.quit(deadline).await;
+                return (Err(why), None);
+            }
+        };
+        if ruling.is_err() {
+            return (ruling, None);
+        }
+        match self.go_on(deadline).await {
+            Step::Ready => (ruling, Some(self)),
+            Step::Over(_) => (ruling, None),
+            _ => {
+                self.quit(deadline).await;
+                (ruling, None)
+            }
+        }
+    }
+
+    /// Says that it ends, and waits for nothing.
+    pub(super) async fn quit(mut self, deadline: Instant) {
+        self.dialogue.quit(&mut self.output);
+        // What stands in the way of it ends the connection as well.
+        let _ = self.stream.write(&self.output, deadline).await;
+    }
+
+    fn trouble(&self, fault: Fault) -> Trouble {
+        if self.dialogue.is_kept_unheard() && matches!(fault, Fault::Lost(Loss::Closed | Loss::Failed, _)) {
+            return Trouble::Stale(fault.to_string());
+        }
+        Trouble::Host(fault.to_string())
+    }
+
+    /// Tells the milter all of a message, until it is done with it.
+    async fn tell(
+        &mut self,
+        subject: &Subject<'_>,
+        message: &Message,
+        deadline: Instant,
+    ) -> Result<Step, Trouble> {
+        let mut content = Content::new(&message.data);
+        let mut portion = Vec::new();
+        let header = loop {
+            if let Some(end) = header_bytes(&portion) {
+                break end;
+            }
+            if portion.len() > HEADER_BYTES_MAX {
+                return Err(Trouble::Message("its header section is longer than 1 MiB".to_owned()));
+            }
+            if !content.read(&mut portion).map_err(Trouble::message)? {
+                break portion.len();
+            }
+        };
+        let (section, first) = portion.split_at(header);
+        self.dialogue.begin(subject, section);
+        let mut step = self.go_on(deadline).await;
+        let mut body = first;
+        let mut next = Vec::new();
+        while step == Step::NeedBody {
+            if body.is_empty() {
+                next.clear();
+                content.read(&mut next).map_err(Trouble::message)?;
+                body = &next;
+            }
+            if body.is_empty() {
+                self.dialogue.end_body(&mut self.output);
+            } else {
+                let mut rest = body;
+                self.dialogue.give_body(&mut rest, &mut self.output);
+                // A borrow of `next` would end with it.
+                body = rest;
+            }
+            step = self.go_on(deadline).await;
+        }
+        Ok(step)
+    }
+
+    /// Sends what is said, and receives, until something is needed.
+    async fn go_on(&mut self, deadline: Instant) -> Step {
+        loop {
+            let mut rest = &self.input[..];
+            let step = self.dialogue.advance(&mut rest, &mut self.output);
+            let consumed = self.input.len() - rest.len();
+            self.input.drain(..consumed);
+            let went = if step == Step::NeedInput {
+                self.exchange(deadline).await
+            } else {
+                self.flush(deadline).await
+            };
+            match went {
+                Ok(()) if step == Step::NeedInput => {}
+                // What it has said is told.
+                Err(_) if matches!(step, Step::Done(_) | Step::Over(_)) => return step,
+                Ok(()) => return step,
+                Err(error) => self.dialogue.handle_lost(match error.kind() {
+                    io::ErrorKind::TimedOut => Loss::TimedOut,
+                    io::ErrorKind::UnexpectedEof => Loss::Closed,
+                    _ => Loss::Failed,
+                }),
+            }
+        }
+    }
+
+    async fn exchange(&mut self, deadline: Instant) -> io::Result<()> {
+        self.flush(deadline).await?;
+        match self.stream.read(&mut self.input, deadline).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn flush(&mut self, deadline: Instant) -> io::Result<()> {
+        if !self.output.is_empty() {
+            self.stream.write(&self.output, deadline).await?;
+            self.output.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Octets of the header section with the empty line that ends it; none where that has not come.
+fn header_bytes(octets: &[u8]) -> Option<usize> {
+    if octets.starts_with(b"\r\n") {
+        return Some(2);
+    }
+    memchr::memmem::find(octets, b"\r\n\r\n").map(|at| at + 4)
+}

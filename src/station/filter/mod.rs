@@ -1,0 +1,378 @@
+//! Content filters: each is asked about a message over connections that are kept, and its ruling becomes what
+//! the message comes to.
+//!
+//! ```text
+//!   up ──── it is not there, hangs, or talks nonsense ──► down: nobody waits for it
+//!    ▲                                                      │ each second
+//!    └───────────────────── it answers ◄──── probe ◄────────┘
+//! ```
+
+mod milter;
+mod rspamd;
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::rspamd::Rspamd;
+use super::Rules;
+use crate::config::filter::read_password;
+use crate::config::{self, FilterFailure, FilterKind, FilterSkip, MapAddress};
+use crate::escape::Json;
+use crate::filter::{Action, Ruling, Subject};
+use crate::handoff::message::Message;
+use crate::handoff::station::Passage;
+use crate::mail::foreign_reply::Stranger;
+use crate::metrics::{StationAction, StationMetrics};
+use crate::sink::Report;
+use crate::sink::Site;
+
+/// A filter that is down is tried again so often.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// It has so long to let somebody connect, and to answer a probe.
+const OPENING_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A connection that was not used for this time is closed: before filters do that.
+const IDLE_MAX: Duration = Duration::from_secs(20);
+
+/// Who had less time than this for a message is not to blame for a lack of it: the message has waited for
+/// others.
+const FAIR_WAIT: Duration = Duration::from_secs(1);
+
+/// A filter as it is configured, with what of files is needed for it.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) name: String,
+    hostname: String,
+    adds_fields: bool,
+    connections_max: usize,
+    talk: Talk,
+    rules: Rules,
+}
+
+/// What is spoken, and with whom.
+#[derive(Debug, Clone)]
+enum Talk {
+    Rspamd(Rspamd),
+    Milter(MapAddress),
+}
+
+impl Plan {
+    /// That of a table.
+    ///
+    /// # Errors
+    /// What is wrong with a file that it names.
+    pub(super) fn new(filter: &config::Filter, hostname: &str) -> Result<Self, String> {
+        let talk = match &filter.kind {
+            FilterKind::Rspamd(place) => {
+                let password = place.password_file.as_deref().map(read_password).transpose();
+                let password = password.map_err(|why| format!("[[filter]] {}: {why}", filter.name))?;
+                Talk::Rspamd(Rspamd {
+                    address: place.address.clone(),
+                    host: place.host.clone(),
+                    settings_id: place.settings_id.clone().unwrap_or_default(),
+                    password: password.unwrap_or_default(),
+                    adds_fields: filter.add_fields,
+                })
+            }
+            FilterKind::Milter(place) => Talk::Milter(place.address.clone()),
+        };
+        Ok(Self {
+            name: filter.name.clone(),
+            hostname: hostname.to_owned(),
+            adds_fields: filter.add_fields,
+            connections_max: filter.connections_max,
+            talk,
+            rules: Rules {
+                skips_trusted: filter.skip == FilterSkip::Trusted,
+                bytes_max: filter.bytes_max,
+                timeout: filter.timeout,
+                otherwise: match filter.on_failure {
+                    FilterFailure::Tempfail => Passage::Unanswered,
+                    FilterFailure::Accept => Passage::GoesOn,
+                },
+            },
+        })
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        self.rules.clone()
+    }
+}
+
+/// Why there is no ruling.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The filter is not there, hangs, or makes no sense.
+    Host(String),
+    /// A connection that was kept turned out to be closed: a new one may do.
+    Stale(String),
+    /// It is about this message alone.
+    Message(String),
+}
+
+impl Trouble {
+    pub(super) fn host(error: io::Error) -> Self {
+        Self::Host(error.to_string())
+    }
+
+    pub(super) fn message(error: io::Error) -> Self {
+        Self::Message(error.to_string())
+    }
+}
+
+/// A connection that is kept.
+enum Connection {
+    Rspamd(rspamd::Connection),
+    Milter(milter::Connection),
+}
+
+/// A filter, on its thread.
+pub(super) struct Filter {
+    plan: Plan,
+    report: Arc<dyn Report>,
+    metrics: Arc<StationMetrics>,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The one that was used last is at the end.
+    idle: Vec<(Connection, Instant)>,
+    is_down: bool,
+}
+
+impl Filter {
+    pub(super) fn new(plan: &Plan, report: &Arc<dyn Report>, metrics: &Arc<StationMetrics>) -> Rc<Self> {
+        let filter = Rc::new(Self {
+            plan: plan.clone(),
+            report: Arc::clone(report),
+            metrics: Arc::clone(metrics),
+            state: RefCell::default(),
+        });
+        tokio::task::spawn_local(Rc::clone(&filter).close_idle());
+        filter
+    }
+
+    /// Connections at a time.
+    pub(super) fn connections_max(&self) -> usize {
+        self.plan.connections_max
+    }
+
+    /// What becomes of a message.
+    pub(super) async fn judge(
+        self: &Rc<Self>,
+        message: &mut Message,
+        since: Instant,
+    ) -> (StationAction, Passage) {
+        const NO_ANSWER: (StationAction, Passage) = (StationAction::Unanswered, Passage::Unanswered);
+        if self.state.borrow().is_down {
+            return NO_ANSWER;
+        }
+        let began = Instant::now();
+        let deadline = since + self.plan.rules.timeout;
+        match self.ask(message, deadline).await {
+            Ok(ruling) => self.carry_out(message, ruling),
+            Err(Trouble::Message(why)) => {
+                self.tell(&why);
+                NO_ANSWER
+            }
+            Err(Trouble::Host(why) | Trouble::Stale(why)) => {
+                let had = deadline.saturating_duration_since(began);
+                self.tell(&why);
+                if had >= FAIR_WAIT.min(self.plan.rules.timeout) {
+                    self.note_down();
+                }
+                NO_ANSWER
+            }
+        }
+    }
+
+    /// Asks, on a kept connection if there is one, and once more where that was closed.
+    async fn ask(&self, message: &Message, deadline: Instant) -> Result<Ruling, Trouble> {
+        let subject = Subject {
+            id: message.id,
+            envelope: &message.envelope,
+            client: &message.client,
+            hostname: &self.plan.hostname,
+        };
+        let deadline = deadline.into();
+        while let Some(connection) = self.kept().await {
+            match self.ask_on(connection, &subject, message, deadline).await {
+                Err(Trouble::Stale(_)) => {}
+                judged => return judged,
+            }
+        }
+        let connection = self.open(deadline).await?;
+        self.ask_on(connection, &subject, message, deadline).await
+    }
+
+    /// A connection that rests, and is open still.
+    async fn kept(&self) -> Option<Connection> {
+        loop {
+            let (mut connection, _) = self.state.borrow_mut().idle.pop()?;
+            let is_alive = match &mut connection {
+                Connection::Rspamd(connection) => connection.is_alive().await,
+                Connection::Milter(connection) => connection.is_alive().await,
+            };
+            if is_alive {
+                return Some(connection);
+            }
+        }
+    }
+
+    async fn open(&self, deadline: tokio::time::Instant) -> Result<Connection, Trouble> {
+        let deadline = deadline.min((Instant::now() + OPENING_WAIT_MAX).into());
+        Ok(match &self.plan.talk {
+            Talk::Rspamd(rspamd) => {
+                Connection::Rspamd(rspamd::Connection::open(&rspamd.address, deadline).await?)
+            }
+            Talk::Milter(address) => Connection::Milter(milter::Connection::open(address, deadline).await?),
+        })
+    }
+
+    async fn ask_on(
+        &self,
+        connection: Connection,
+        subject: &Subject<'_>,
+        message: &Message,
+        deadline: tokio::time::Instant,
+    ) -> Result<Ruling, Trouble> {
+        let (ruling, kept) = match (connection, &self.plan.talk) {
+            (Connection::Rspamd(connection), Talk::Rspamd(rspamd)) => {
+                let (ruling, kept) = connection.ask(rspamd, subject, message, deadline).await;
+                (ruling, kept.map(Connection::Rspamd))
+            }
+            (Connection::Milter(connection), _) => {
+                let (ruling, kept) = connection.ask(subject, message, deadline).await;
+                (ruling, kept.map(Connection::Milter))
+            }
+            (Connection::Rspamd(_), Talk::Milter(_)) => {
+                return Err(Trouble::Host("it is another filter".to_owned()));
+            }
+        };
+        if let Some(kept) = kept {
+            self.state.borrow_mut().idle.push((kept, Instant::now()));
+        }
+        ruling
+    }
+
+    /// A ruling becomes what the message comes to, and is noted in it.
+    fn carry_out(&self, message: &mut Message, ruling: Ruling) -> (StationAction, Passage) {
+        let Ruling { action, fields, score, symbols } = ruling;
+        let (action, passage) = match action {
+            Action::Pass => (StationAction::Passed, Passage::GoesOn),
+            Action::Mark => (StationAction::Marked, Passage::GoesOn),
+            Action::Greylist => (StationAction::Greylisted, Passage::Greylisted),
+            Action::Discard => (StationAction::Discarded, Passage::Done),
+            Action::Refuse(words) => {
+                let action =
+                    if words.is_permanent() { StationAction::Refused } else { StationAction::PutOff };
+                (action, Passage::Refused(Stranger::Filter, Box::new(words)))
+            }
+        };
+        note(&self.plan.name, action, &score, &symbols, message);
+        match action {
+            StationAction::Marked => message.authentication.is_suspicious = true,
+            StationAction::Discarded => {
+                message.place.clear();
+                message.place.push_str("discarded by ");
+                message.place.push_str(&self.plan.name);
+            }
+            _ => {}
+        }
+        if passage == Passage::GoesOn && self.plan.adds_fields && !fields.is_empty() {
+            // In front of everything: what leads over to the mail data is at the end of our own fields.
+            message.received.splice(..0, fields);
+        }
+        (action, passage)
+    }
+
+    fn tell(&self, why: &str) {
+        let what = match self.plan.rules.otherwise {
+            Passage::GoesOn => "have a message checked, which is taken unchecked, by the filter",
+            _ => "have a message checked, which is answered 451, by the filter",
+        };
+        self.report.machine_error(what, Site::Named(&self.plan.name), &io::Error::other(why.to_owned()));
+    }
+
+    /// No message waits for it any more, until a probe finds it.
+    fn note_down(self: &Rc<Self>) {
+        let mut state = self.state.borrow_mut();
+        state.idle.clear();
+        if !std::mem::replace(&mut state.is_down, true) {
+            self.metrics.is_down.set(1);
+            tokio::task::spawn_local(Rc::clone(self).probe());
+        }
+    }
+
+    /// Asks whether it is there until it says so.
+    async fn probe(self: Rc<Self>) {
+        while self.probe_once().await.is_err() {
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+        self.metrics.is_down.set(0);
+        self.state.borrow_mut().is_down = false;
+        self.report.note(&format!("the filter {} answers again", self.plan.name));
+    }
+
+    async fn probe_once(&self) -> Result<(), Trouble> {
+        let deadline = (Instant::now() + OPENING_WAIT_MAX).into();
+        match self.open(deadline).await? {
+            Connection::Rspamd(connection) => connection.ping(deadline).await,
+            // It has agreed on what is spoken.
+            Connection::Milter(connection) => {
+                connection.quit(deadline).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Closes connections that have rested for long.
+    async fn close_idle(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(IDLE_MAX / 4).await;
+            let rested = self.take_rested();
+            let deadline = (Instant::now() + Duration::from_secs(1)).into();
+            for connection in rested {
+                if let Connection::Milter(connection) = connection {
+                    connection.quit(deadline).await;
+                }
+            }
+        }
+    }
+
+    fn take_rested(&self) -> Vec<Connection> {
+        let mut state = self.state.borrow_mut();
+        let has_rested = |(_, at): &(Connection, Instant)| at.elapsed() >= IDLE_MAX;
+        let (rested, young): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.idle).into_iter().partition(has_rested);
+        state.idle = young;
+        rested.into_iter().map(|(connection, _)| connection).collect()
+    }
+}
+
+/// Writes down what a filter found, for the log and for whoever reads the store.
+fn note(name: &str, action: StationAction, score: &str, symbols: &[String], message: &mut Message) {
+    let filters = &mut message.authentication.filters;
+    if !filters.is_empty() {
+        filters.push(',');
+    }
+    // Writing to a String does not fail.
+    let _ = write!(filters, "{{\"filter\":{},\"action\":\"{}\"", Json(name.as_bytes()), action.name());
+    if !score.is_empty() {
+        let _ = write!(filters, ",\"score\":{}", Json(score.as_bytes()));
+    }
+    filters.push_str(",\"symbols\":[");
+    for (index, symbol) in symbols.iter().enumerate() {
+        let comma = if index > 0 { "," } else { "" };
+        let _ = write!(filters, "{comma}{}", Json(symbol.as_bytes()));
+    }
+    filters.push_str("]}");
+    let words = [name, action.name(), score, &symbols.join(",")];
+    message.log.filters.push(words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "));
+}
