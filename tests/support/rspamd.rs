@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// rspamd refuses a message with this line in it.
 pub const GTUBE: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
 
-/// A message has what it asks for: the action `X-Test-Action`, with the text `X-Test-Text`, and `X-Test-Field`
-/// as the value of a header field `X-Added`. With a field `X-Test-Seen` a field `X-Seen` tells each
+/// A message has what it asks for: the action `X-Test-Action`, with the text `X-Test-Text`, and a field
+/// `X-Added` with the value of `X-Test-Field`. With a field `X-Test-Seen` a field `X-Seen` tells each
 /// thing that rspamd was told of the message.
 const RULES: &str = r"
 rspamd_config:register_symbol({

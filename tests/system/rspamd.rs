@@ -1,15 +1,16 @@
 //! What a real rspamd makes of our requests, and we of its answers.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ringmx::filter::rspamd::{HEAD_BYTES_MAX, Request, ResponseReader, ruling};
+use ringmx::filter::rspamd::{Request, ResponseReader, ruling};
 use ringmx::filter::{Action, Ruling, Subject};
 use ringmx::mail::client::ClientFacts;
 use ringmx::mail::envelope::Envelope;
 use ringmx::mail::queue_id::QueueId;
+use support::fake_rspamd::{FakeRspamd, Manner};
 use support::rspamd::{GTUBE, Rspamd};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -119,5 +120,51 @@ fn a_real_rspamd_takes_the_longest_head_that_we_write() {
     let ruling = ask_at(&rspamd, &many, "X-Test-Seen: y\r\n\r\nhi\r\n");
     let seen = String::from_utf8(ruling.fields).expect("ASCII");
     assert!(seen.matches("X-Seen: rcpt=").count() > 50, "{seen}");
-    assert_eq!(HEAD_BYTES_MAX, 64 * 1024);
+}
+
+/// Whoever tests with it goes by what it does.
+#[test]
+fn the_rspamd_that_does_what_a_test_says_does_it() {
+    let says = |action: &str| format!("{{\"action\":\"{action}\"}}");
+    let fake = FakeRspamd::saying("greylist");
+    let address = fake.listen_tcp();
+    let connect = || {
+        let stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
+        stream
+    };
+    let kept = connect();
+    for _ in 0..2 {
+        assert_eq!(ask(&kept, &envelope(), b"hi\r\n").action, Action::Greylist, "on one connection");
+    }
+    assert_eq!(fake.connections(), 1);
+    let asked = fake.asked();
+    assert_eq!((asked.len(), &asked[0].message[..]), (2, &b"hi\r\n"[..]));
+    assert_eq!(asked[0].values("Rcpt"), ["<b@y.test>", "<\"c c\"@y.test>"]);
+    let ends = |manner: Manner, message: &[u8]| {
+        fake.does(manner);
+        let mut stream = connect();
+        let mut octets = Vec::new();
+        let subject =
+            Subject { id: QueueId::new(1, 2), envelope: &envelope(), client: &client(), hostname: "mx.test" };
+        let request = Request { host: "localhost", settings_id: "", password: "" };
+        request.write_head(&subject, message.len() as u64, &mut octets);
+        stream.write_all(&[octets, message.to_vec()].concat()).expect("sent");
+        let mut received = Vec::new();
+        let end = stream.read_to_end(&mut received).map(drop).map_err(|error| error.kind());
+        (String::from_utf8(received).expect("ASCII"), end)
+    };
+    assert_eq!(ends(Manner::Sends(b"HTTP/1.1 2".to_vec()), b""), ("HTTP/1.1 2".to_owned(), Ok(())));
+    assert_eq!(ends(Manner::Closes, b"hi"), (String::new(), Ok(())));
+    let (received, end) = ends(Manner::ClosesAfter(1), b"hi");
+    assert!(received.is_empty() && !matches!(end, Err(ErrorKind::WouldBlock)), "{end:?}");
+    for manner in [Manner::Mute, Manner::TakesNothing] {
+        assert_eq!(ends(manner.clone(), b"hi"), (String::new(), Err(ErrorKind::WouldBlock)), "{manner:?}");
+    }
+    fake.does(Manner::SaysOnce(says("discard")));
+    assert_eq!(ask(connect(), &envelope(), b"hi").action, Action::Discard);
+    fake.does(Manner::Slow(Duration::from_millis(100), says("add header")));
+    let start = Instant::now();
+    assert_eq!(ask(connect(), &envelope(), b"hi").action, Action::Mark);
+    assert!(start.elapsed() >= Duration::from_millis(100));
 }

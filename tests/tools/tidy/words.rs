@@ -46,6 +46,10 @@ const THEIRS: &[&str] = &[
     "MISDIRECTED_REQUEST",
     "Request",
     "Response",
+    "ResponseError",
+    "ResponseReader",
+    "request",
+    "response",
     // systemd's.
     "ServiceManager",
     "service_manager",

@@ -94,7 +94,7 @@ fn what_comes_after_the_end_is_of_no_answer() {
 }
 
 #[test]
-fn what_is_said_of_the_request_comes_before_the_answer() {
+fn what_is_said_meanwhile_comes_before_the_answer() {
     let rest = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
     good(&format!("HTTP/1.1 100 Continue\r\n\r\n{rest}"), "{}", true);
     good(&format!("HTTP/1.1 102 Processing\r\nX: y\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{rest}"), "{}", true);
@@ -120,7 +120,7 @@ fn another_status_is_told_with_its_text() {
 }
 
 #[test]
-fn what_is_no_response_is_refused() {
+fn what_is_no_http_is_refused() {
     bad("", &ResponseError::Nothing);
     bad("\r", &ResponseError::CutOff);
     bad("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", &ResponseError::CutOff);
