@@ -62,7 +62,7 @@ mod tests {
         ] {
             let mut envelope = Envelope::default();
             envelope.set_reverse_path(path.0.as_bytes(), path.1.as_bytes());
-            let authentication = Authentication { results: results.to_owned(), is_suspicious: false };
+            let authentication = Authentication { results: results.to_owned(), ..Authentication::default() };
             let may =
                 [Dsn::Off, Dsn::Authenticated, Dsn::All].map(|dsn| may_have(dsn, &envelope, &authentication));
             assert_eq!(may, expected, "{path:?}");

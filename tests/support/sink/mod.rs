@@ -131,7 +131,7 @@ impl Sent {
                 standing: Standing::default(),
             },
             received_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
-            authentication: Authentication { results: String::new(), is_suspicious: self.is_suspicious },
+            authentication: Authentication { is_suspicious: self.is_suspicious, ..Authentication::default() },
             received: self.received.clone(),
             data,
             place: String::new(),
