@@ -14,6 +14,7 @@
 mod content;
 mod filter;
 mod next_hops;
+mod rules;
 mod stream;
 
 use std::cell::Cell;
@@ -25,7 +26,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -33,6 +34,7 @@ use tokio::task::LocalSet;
 
 use self::filter::{Filter, Plan};
 use self::next_hops::NextHops;
+pub use self::rules::Rules;
 use crate::config::{Config, CutThrough};
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::handoff::message::Message;
@@ -54,19 +56,6 @@ enum Kind {
     Filter(Plan),
     /// The next hops of `[[forward]]`.
     NextHops { routes: CutThrough, hostname: String, tls: TlsSettings },
-}
-
-/// Which messages a station sees, and for how long.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// Messages of clients that are trusted pass by it.
-    pub skips_trusted: bool,
-    /// Larger messages pass by it, in octets of mail data.
-    pub bytes_max: u64,
-    /// It has so long for a message.
-    pub timeout: Duration,
-    /// What becomes of a message that it has no room or no time for.
-    pub otherwise: Passage,
 }
 
 impl Station {

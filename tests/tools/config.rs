@@ -5,6 +5,7 @@ mod filters;
 mod front_line;
 mod listeners;
 mod mistakes;
+mod sinks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -247,56 +248,6 @@ fn sizes_end_at_the_bounds_of_the_rfc() {
 }
 
 #[test]
-fn there_is_one_sink_and_its_keys_belong_to_its_kind() {
-    let sink = |keys: &str| REST.replace("kind = \"discard\"", keys);
-    assert_problems(
-        &format!("{REST}[[sink]]\nkind = \"discard\"\n"),
-        &[":5: sink: this version of ringmx has exactly one sink; take out all [[sink]] but one"],
-    );
-    assert_problems(&sink(""), &[":3: sink.kind: missing; write for example kind = \"maildir\""]);
-    assert_problems(
-        &sink("kind = \"file\""),
-        &[
-            ":4: sink.kind: \"file\" is none of \"maildir\" or \"spool\" or \"forward\" or \"stdout\" or \"discard\"",
-        ],
-    );
-    for kind in ["maildir", "spool"] {
-        assert_problems(
-            &sink(&format!("kind = \"{kind}\"")),
-            &[
-                ":3: sink.path: missing; this sink stores into a directory, write for example path = \"ringmx-data\"",
-            ],
-        );
-    }
-    assert_problems(
-        &sink("kind = \"stdout\"\npath = \"x\"\ntemplate = \"x\"\nsegment_size = \"1MiB\"\ncreate = true"),
-        &[
-            ":5: sink.path: this key is for a sink of kind \"maildir\" or \"spool\"",
-            ":6: sink.template: this key is for a sink of kind \"maildir\"",
-            ":7: sink.segment_size: this key is for a sink of kind \"spool\" or \"forward\"",
-            ":8: sink.create: this key is for a sink of kind \"maildir\"",
-        ],
-    );
-    assert_problems(
-        &sink("kind = \"maildir\"\npath = \"x\"\nformat = \"json\"\nworkers = 0\ntemplate = \"../{domain}\""),
-        &[
-            ":6: sink.format: this key is for a sink of kind \"stdout\"",
-            ":7: sink.workers: 0 is too little; allowed is 1 to 256",
-            ":8: sink.template: \"../{domain}\" has the component \"..\"; it must stay below `path`",
-        ],
-    );
-    for (template, why) in [
-        ("/{domain}", "\"/{domain}\" begins with `/`; it is a path below `path`"),
-        ("{user}", "\"{user}\": \"{user}\" is not a placeholder; there are {domain} and {local}"),
-        ("{domain", "\"{domain\": a brace without its partner; placeholders are {domain} and {local}"),
-    ] {
-        let text =
-            sink(&format!("kind = \"maildir\"\npath = \"x\"\ncreate = true\ntemplate = \"{template}\""));
-        assert_problems(&text, &[&format!(":7: sink.template: {why}")]);
-    }
-}
-
-#[test]
 fn shards_are_on_cores_that_there_are() {
     let shards = good(REST).shards;
     let (cpu, count) = (shards[0].cpu, shards.len());
@@ -525,27 +476,4 @@ fn extensions_can_be_switched_off_where_the_rfcs_let_them() {
         &[":3: listener.extensions_off: \"CHUNKS\" is none of the extensions: PIPELINING, SIZE, 8BITMIME, \
            SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING, BINARYMIME, DSN, STARTTLS, REQUIRETLS, LIMITS, HELP"],
     );
-}
-
-#[test]
-fn promises_are_offered_only_where_they_are_kept() {
-    let listener = "[[listener]]\naddress = \"127.0.0.1:2525\"\n";
-    let spool = format!("{listener}[[sink]]\nkind = \"spool\"\npath = \"p\"\n");
-    let extensions = |keys: &str| {
-        let config = good(&format!("{spool}{keys}"));
-        config.extensions_of(&config.listeners[0])
-    };
-    assert_eq!(extensions("dsn = true\nrequiretls = true\n"), ExtensionSet::all());
-    assert_eq!(extensions("dsn = false\n"), ExtensionSet::usual());
-    assert_eq!(extensions("dsn = true\n"), ExtensionSet::all().without(Extension::RequireTls));
-    let mbox = good(&format!("{listener}[[sink]]\nkind = \"stdout\"\nformat = \"mbox\"\n"));
-    assert_eq!(mbox.extensions_of(&mbox.listeners[0]), ExtensionSet::usual().without(Extension::BinaryMime));
-    for kind in ["maildir\"\npath = \"p", "stdout", "discard"] {
-        let text = format!("{listener}[[sink]]\ndsn = true\nkind = \"{kind}\"\n");
-        assert_problems(
-            &text,
-            &[":4: sink.dsn: nobody behind this kind of sink sends the notifications that DSN promises; \
-               only a spool may have it"],
-        );
-    }
 }

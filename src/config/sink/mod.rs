@@ -260,8 +260,11 @@ fn rules(section: &mut Section<'_>, row: &Row, sink: &Sink) {
         }
     };
     foreign(&["path"], &|row| row.is_on_disk);
-    for key in ROWS.iter().flat_map(|owner| owner.keys) {
-        foreign(&[key], &|row| row.keys.contains(key));
+    for (index, owner) in ROWS.iter().enumerate() {
+        let is_told = |key: &&&str| ROWS.iter().take(index).any(|before| before.keys.contains(key));
+        for key in owner.keys.iter().filter(|key| !is_told(key)) {
+            foreign(&[key], &|row| row.keys.contains(key));
+        }
     }
     foreign(&["space_reserve"], &|row| row.is_on_disk);
     if row.workers_default == 1 && sink.workers > 1 {

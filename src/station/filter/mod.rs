@@ -9,6 +9,7 @@
 
 mod milter;
 mod rspamd;
+mod trouble;
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::rspamd::Rspamd;
-use super::Rules;
+use self::trouble::Trouble;
 use crate::config::filter::read_password;
 use crate::config::{self, FilterFailure, FilterKind, FilterSkip, MapAddress};
 use crate::escape::Json;
@@ -29,6 +30,7 @@ use crate::mail::foreign_reply::Stranger;
 use crate::metrics::{StationAction, StationMetrics};
 use crate::sink::Report;
 use crate::sink::Site;
+use crate::station::rules::Rules;
 
 /// A filter that is down is tried again so often.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -101,27 +103,6 @@ impl Plan {
 
     pub(super) fn rules(&self) -> Rules {
         self.rules.clone()
-    }
-}
-
-/// Why there is no ruling.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The filter is not there, hangs, or makes no sense.
-    Host(String),
-    /// A connection that was kept turned out to be closed: a new one may do.
-    Stale(String),
-    /// It is about this message alone.
-    Message(String),
-}
-
-impl Trouble {
-    pub(super) fn host(error: io::Error) -> Self {
-        Self::Host(error.to_string())
-    }
-
-    pub(super) fn message(error: io::Error) -> Self {
-        Self::Message(error.to_string())
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::time::Instant;
 
-use super::Trouble;
+use super::trouble::Trouble;
 use crate::config::MapAddress;
 use crate::filter::rspamd::{Request, ResponseError, ResponseReader, ruling};
 use crate::filter::{Ruling, Subject};
