@@ -3,7 +3,7 @@
 use ringmx::config::SinkKind;
 use ringmx::smtp::extension::{Extension, ExtensionSet};
 
-use super::{assert_problems, good};
+use super::{REST, assert_problems, good};
 
 #[test]
 fn there_is_one_sink_and_its_keys_belong_to_its_kind() {
