@@ -90,6 +90,8 @@ impl Workers {
         space: Option<Arc<Space>>,
     ) -> Result<(Overflow, Option<Arc<SpillBudget>>), ServeError> {
         let directory = match spill_to {
+            // Nobody reads what is in memory, but for programs that are asked about messages.
+            SpillTo::Nowhere if config.stations().0 > 0 => return Ok((Overflow::Memory, None)),
             SpillTo::Nowhere => return Ok((Overflow::Nowhere, None)),
             SpillTo::Directory(directory) => directory,
         };

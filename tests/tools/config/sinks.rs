@@ -85,7 +85,8 @@ fn a_sink_that_hands_mail_on_has_a_store_for_the_rest_and_a_next_hop_whose_addre
     let whole = "fallback = \"spool\"\npath = \"p\"\n";
     let route = |to: &str| format!("[[forward]]\nto = [{to}]\n");
     let direct = route("\"smtp://127.0.0.1:2526\"");
-    let good = good(&config(whole, &direct));
+    let of = |text: &str| super::parsed(text).expect("a good configuration").0;
+    let good = of(&config(whole, &direct));
     assert!(matches!(good.sink.kind, SinkKind::Spool(_)) && good.sink.cut_through);
     let routes = good.cut_through.as_ref().expect("some");
     assert_eq!((routes.len(), routes[0].to.len(), good.stations()), (1, 1, (1, 20)));
@@ -94,7 +95,7 @@ fn a_sink_that_hands_mail_on_has_a_store_for_the_rest_and_a_next_hop_whose_addre
         "{}{direct}",
         route("\"smtp://mail.test:25\"").replace("to =", "domains = [\"a.test\"]\nto =")
     );
-    let some = super::good(&config(whole, &some));
+    let some = of(&config(whole, &some));
     let ends: Vec<usize> = some.cut_through.iter().flatten().map(|route| route.to.len()).collect();
     assert_eq!(ends, [0, 1]);
     let nobody = "a message can be handed on before its client is answered only to a next hop whose address is written in `to` of \
