@@ -2,7 +2,7 @@
 //! seed that decides everything.
 //!
 //! `shard` makes the shard, `client`, `visitor`, `sender`, `signed_mail`, `storage`, `ledger`, `desk`,
-//! `lookup`, `front_zone`, `auth_zone` and `spiller` surround it; the others are the tests.
+//! `lookup`, `front_zone`, `auth_zone`, `station` and `spiller` surround it; the others are the tests.
 
 mod answers;
 mod auth_zone;
@@ -22,6 +22,7 @@ mod shard;
 mod signed_mail;
 mod spill;
 mod spiller;
+mod station;
 mod storage;
 mod tls;
 mod verdicts;

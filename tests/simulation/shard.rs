@@ -25,6 +25,7 @@ use ringmx::shard::mailboxes::{Lookup, Mailboxes};
 use ringmx::shard::order::{Listening, NewSocket, Service};
 use ringmx::shard::parts::{Overflow, Parts};
 use ringmx::shard::recipient_map::RecipientMap;
+use ringmx::shard::stations::{Stations, ToStation};
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::settings::Settings;
 use rustls::ServerConfig;
@@ -49,6 +50,7 @@ pub struct Builder {
     clients: Arc<Clients>,
     front: Arc<FrontLine>,
     to_lookup: Option<Sender<Asked>>,
+    stations: Vec<ToStation>,
 }
 
 impl Builder {
@@ -69,6 +71,7 @@ impl Builder {
             ),
             front: Arc::default(),
             to_lookup: None,
+            stations: Vec::new(),
         }
     }
 
@@ -80,6 +83,11 @@ impl Builder {
     /// The store is asked about recipients this way.
     pub fn asking(self, lookup: Lookup) -> Self {
         Self { lookup, ..self }
+    }
+
+    /// Messages pass these stations before they go to the sink.
+    pub fn passing(self, stations: Vec<ToStation>) -> Self {
+        Self { stations, ..self }
     }
 
     /// It counts clients together with others.
@@ -99,7 +107,19 @@ impl Builder {
 
     /// The shard, whose connections come from the world.
     pub fn start(self, world: &World) -> Running {
-        let Self { pool, settings, to_sink, inbox, overflow, lookup, tls, clients, front, to_lookup } = self;
+        let Self {
+            pool,
+            settings,
+            to_sink,
+            inbox,
+            overflow,
+            lookup,
+            tls,
+            clients,
+            front,
+            to_lookup,
+            stations,
+        } = self;
         let logs = std::env::var_os("SIMULATION_LOG").is_some();
         let nowhere = || Output::open(Path::new("/dev/null")).expect("it is there");
         let output = if logs { Output::Stderr } else { nowhere() };
@@ -117,7 +137,7 @@ impl Builder {
             pool,
             inbox,
             delivery: Delivery::new(0, IdKey::from_octets([7; 20]), to_sink),
-            stations: ringmx::shard::stations::Stations::default(),
+            stations: Stations::new(stations),
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
             recipient_map: RecipientMap::default(),
