@@ -1,5 +1,5 @@
-//! What the checks of `auth` find, beside what others' libraries find in the same: pyspf, dkimpy, authres. And
-//! milters that others made.
+//! What the checks of `auth` find, beside what others' libraries find in the same: pyspf, dkimpy, authres.
+//! And milters that others made.
 //!
 //! All is made from seeds: `ORACLE_SEED=7` runs one again, `ORACLE_SEEDS=10000` runs more of them. A library
 //! that is not installed is skipped with a word; with `CI` set it has to be there.

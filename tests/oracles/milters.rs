@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ringmx::filter::milter::{Dialogue, Fault, Loss, Phase, Step};
+use ringmx::filter::milter::{Fault, Loss, Phase, Session, Step};
 use ringmx::filter::{Action, Ruling, Subject};
 use ringmx::mail::client::{ClientFacts, Standing, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters};
@@ -20,7 +20,7 @@ use support::signer::Signer;
 /// One connection, with as much of a caller as a test needs.
 struct Connection {
     stream: UnixStream,
-    dialogue: Option<Dialogue>,
+    session: Option<Session>,
 }
 
 struct Message<'a> {
@@ -39,7 +39,7 @@ impl Connection {
     fn to(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        Self { stream, dialogue: Some(Dialogue::new()) }
+        Self { stream, session: Some(Session::new()) }
     }
 
     /// Goes on to the next step that is no input.
@@ -48,12 +48,12 @@ impl Connection {
     }
 
     fn step_after(&mut self, mut output: Vec<u8>) -> Step {
-        let dialogue = self.dialogue.as_mut().expect("one that was not ended");
+        let session = self.session.as_mut().expect("one that was not ended");
         let mut octets = [0; 4096];
         let mut got = 0;
         loop {
             let mut input = &octets[..got];
-            let step = dialogue.advance(&mut input, &mut output);
+            let step = session.advance(&mut input, &mut output);
             self.stream.write_all(&output).expect("it reads");
             output.clear();
             if step != Step::NeedInput {
@@ -62,11 +62,11 @@ impl Connection {
             }
             got = match self.stream.read(&mut octets) {
                 Ok(0) => {
-                    dialogue.handle_lost(Loss::Closed);
+                    session.handle_lost(Loss::Closed);
                     0
                 }
                 Ok(got) => got,
-                Err(error) => panic!("{error} ({})", dialogue.phase().name()),
+                Err(error) => panic!("{error} ({})", session.phase().name()),
             };
         }
     }
@@ -96,15 +96,15 @@ impl Connection {
         };
         let subject =
             Subject { id: QueueId(7), envelope: &envelope, client: &client, hostname: "mx.example.org" };
-        self.dialogue.as_mut().expect("one").begin(&subject, message.header);
+        self.session.as_mut().expect("one").begin(&subject, message.header);
         let mut body = message.body;
         let mut step = self.step();
         loop {
-            let dialogue = self.dialogue.as_mut().expect("one");
+            let session = self.session.as_mut().expect("one");
             let mut output = Vec::new();
             match step {
-                Step::NeedBody if body.is_empty() => dialogue.end_body(&mut output),
-                Step::NeedBody => dialogue.give_body(&mut body, &mut output),
+                Step::NeedBody if body.is_empty() => session.end_body(&mut output),
+                Step::NeedBody => session.give_body(&mut body, &mut output),
                 Step::Done(ruling) => return Ok(ruling),
                 Step::Over(fault) => return Err(fault),
                 Step::Ready | Step::Spent | Step::NeedInput => panic!("{step:?}"),
@@ -115,7 +115,7 @@ impl Connection {
 
     fn quit(mut self) {
         let mut output = Vec::new();
-        self.dialogue.take().expect("one").quit(&mut output);
+        self.session.take().expect("one").quit(&mut output);
         self.stream.write_all(&output).expect("it reads");
     }
 }

@@ -1,13 +1,8 @@
 //! What server and milter agree upon at first (`SMFIC_OPTNEG`).
 
+use super::code::{VERSION, VERSION_MIN, command};
 use super::fault::Fault;
-use super::packet::{self, DATA_BYTES_MAX, command};
-
-/// The version that is offered.
-pub(super) const VERSION: u32 = 6;
-
-/// The oldest version that is spoken.
-pub(super) const VERSION_MIN: u32 = 2;
+use super::packet::{self, DATA_BYTES_MAX};
 
 /// The first version with `SMFIC_DATA`.
 const VERSION_OF_DATA: u32 = 4;
@@ -23,16 +18,6 @@ const QUARANTINE: u32 = 1 << 5;
 const SET_SYMBOLS: u32 = 1 << 8;
 
 const ACTIONS_OFFERED: u32 = ADD_FIELDS | QUARANTINE | SET_SYMBOLS;
-
-/// The actions that are not offered.
-pub(super) const ACTION_NAMES: [(u32, &str); 6] = [
-    (1 << 1, "replacing the body (SMFIF_CHGBODY)"),
-    (1 << 2, "adding recipients (SMFIF_ADDRCPT)"),
-    (1 << 3, "deleting recipients (SMFIF_DELRCPT)"),
-    (1 << 4, "changing header fields (SMFIF_CHGHDRS)"),
-    (1 << 6, "changing the reverse-path (SMFIF_CHGFROM)"),
-    (1 << 7, "adding recipients with parameters (SMFIF_ADDRCPT_PAR)"),
-];
 
 /// What is not said (`SMFIP_NO…`), and what is not answered (`SMFIP_NR_…`), of each command.
 const SILENCES: [(u8, u32, u32); 9] = [

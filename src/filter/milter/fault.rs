@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use super::agreement::{ACTION_NAMES, VERSION, VERSION_MIN};
-use super::packet::reply;
+use super::code::{ACTION_NAMES, VERSION, VERSION_MIN, reply};
 use super::phase::Phase;
 
-/// Why a dialogue is over without a ruling.
+/// Why a session is over without a ruling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The connection was lost in this phase.

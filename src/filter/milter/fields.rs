@@ -1,6 +1,7 @@
 //! The header section as a milter is told of it.
 
-use super::packet::{self, command};
+use super::code::command;
+use super::packet;
 
 /// Fields that are told one by one. Each may cost a round trip, and nobody needs more: what comes after them
 /// is told as body.
@@ -9,9 +10,9 @@ const FIELDS_MAX: usize = 4096;
 /// Octets of a name; no line may have more (RFC 5322 §2.1.1).
 const NAME_BYTES_MAX: usize = 998;
 
-/// Appends a packet for each field of a header section, if there is an output, and gives what comes after them: nothing after an empty
-/// line that ends the section; else all from the first line on that is no field. So do Sendmail and Postfix:
-/// the body begins there, and a milter is told every octet.
+/// Appends a packet for each field of a header section, if there is an output, and gives what comes after
+/// them: nothing after an empty line that ends the section; else all from the first line on that is no field.
+/// So do Sendmail and Postfix: the body begins there, and a milter is told every octet.
 ///
 /// `keeps_space`: a space after the colon is part of the value. Else one is left out, as Sendmail does. Lines
 /// of a value end with LF, as those servers have it.

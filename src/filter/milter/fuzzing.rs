@@ -1,10 +1,11 @@
 //! What holds for every milter: claims that the fuzz target (`tests/fuzz`) and the property tests share.
 //!
-//! A naive reader sees beside the dialogue what was said and what the milter answered to which command. So it
+//! A naive reader sees beside the session what was said and what the milter answered to which command. So it
 //! knows what a ruling may be.
 
-use super::packet::{self, command, reply};
-use super::{Dialogue, Loss, Step};
+use super::code::{command, reply};
+use super::packet;
+use super::{Loss, Session, Step};
 use crate::filter::{Action, Ruling, Subject};
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
@@ -21,23 +22,23 @@ const ODD: &[u8] = b"odd\r\n\r\n";
 
 const BODY: &[u8] = b"text\r\n";
 
-/// Octets that a dialogue says at a time, at most, of such a message.
+/// Octets that a session says at a time, at most, of such a message.
 const SAID_BYTES_MAX: usize = 8192;
 
-/// A milter. Octet 0 has the settings (1: what follows is sent as it is, in pieces; 2: three recipients instead
-/// of one), octet 1 the size of the pieces (0: any). Then come its packets, each as the length of its data in
-/// one octet, its code, and the data: the next one arrives when the dialogue waits. After them the connection
-/// is lost. It ends; each message has at most one ruling, which is one that the milter may have meant; what is
-/// added is fields and nothing else; how packets are split changes nothing.
+/// A milter. Octet 0 has the settings (1: what follows is sent as it is, in pieces; 2: three recipients
+/// instead of one), octet 1 the size of the pieces (0: any). Then come its packets, each as the length of its
+/// data in one octet, its code, and the data: the next one arrives when the session waits. After them the
+/// connection is lost. It ends; each message has at most one ruling, which is one that the milter may have
+/// meant; what is added is fields and nothing else; how packets are split changes nothing.
 pub fn check_milter(input: &[u8]) {
     let Some(([bits, size], octets)) = input.split_first_chunk::<2>() else { return };
     let recipients = if bits & 2 == 0 { 1 } else { 3 };
     let size = if *size == 0 { usize::MAX } else { usize::from(*size) };
     if bits & 1 != 0 {
-        let mut session = Session::new(recipients);
-        session.go(b"");
-        octets.chunks(size).for_each(|piece| session.go(piece));
-        session.lose();
+        let mut watched = Watched::new(recipients);
+        watched.go(b"");
+        octets.chunks(size).for_each(|piece| watched.go(piece));
+        watched.lose();
         return;
     }
     let whole = answered(octets, recipients, usize::MAX);
@@ -45,27 +46,27 @@ pub fn check_milter(input: &[u8]) {
     assert_eq!(whole, answered(octets, recipients, 1), "octets change nothing");
 }
 
-/// What a dialogue says and finds, when the packets arrive in pieces of this size.
+/// What a session says and finds, when the packets arrive in pieces of this size.
 fn answered(mut octets: &[u8], recipients: usize, size: usize) -> Vec<String> {
-    let mut session = Session::new(recipients);
-    session.go(b"");
+    let mut watched = Watched::new(recipients);
+    watched.go(b"");
     while let Some(([length, code], rest)) = octets.split_first_chunk::<2>() {
         let (data, rest) = rest.split_at(usize::from(*length).min(rest.len()));
         octets = rest;
-        if session.is_over {
+        if watched.is_over {
             break;
         }
         let mut arrived = Vec::new();
         packet::push(&mut arrived, *code, |output| output.extend_from_slice(data));
-        session.hear(*code);
-        arrived.chunks(size).for_each(|piece| session.go(piece));
+        watched.hear(*code);
+        arrived.chunks(size).for_each(|piece| watched.go(piece));
     }
-    session.lose();
-    session.told
+    watched.lose();
+    watched.told
 }
 
-struct Session {
-    dialogue: Dialogue,
+struct Watched {
+    session: Session,
     recipients: usize,
     begun: usize,
     done: usize,
@@ -83,10 +84,10 @@ struct Session {
     told: Vec<String>,
 }
 
-impl Session {
+impl Watched {
     fn new(recipients: usize) -> Self {
         Self {
-            dialogue: Dialogue::new(),
+            session: Session::new(),
             recipients,
             begun: 0,
             done: 0,
@@ -112,7 +113,7 @@ impl Session {
         for _ in 0..octets.len() + 64 {
             let mut output = Vec::new();
             let before = octets.len();
-            let step = self.dialogue.advance(&mut octets, &mut output);
+            let step = self.session.advance(&mut octets, &mut output);
             assert!(octets.len() <= before && output.len() < SAID_BYTES_MAX, "what is said is bounded");
             self.listen(&output);
             match step {
@@ -122,9 +123,9 @@ impl Session {
                 Step::NeedBody => {
                     let mut output = Vec::new();
                     if self.body.is_empty() {
-                        self.dialogue.end_body(&mut output);
+                        self.session.end_body(&mut output);
                     } else {
-                        self.dialogue.give_body(&mut self.body, &mut output);
+                        self.session.give_body(&mut self.body, &mut output);
                     }
                     self.listen(&output);
                 }
@@ -146,7 +147,7 @@ impl Session {
     }
 
     fn lose(&mut self) {
-        self.dialogue.handle_lost(Loss::Closed);
+        self.session.handle_lost(Loss::Closed);
         self.go(b"");
         assert!(self.is_over, "a lost connection ends it");
         assert!(
@@ -164,7 +165,7 @@ impl Session {
         (0..self.recipients).for_each(|number| envelope.push_recipient(number.to_string().as_bytes(), b"c"));
         let client = ClientFacts { ehlo: b"d".to_vec(), ..ClientFacts::unknown() };
         let subject = Subject { id: QueueId(1), envelope: &envelope, client: &client, hostname: "e" };
-        self.dialogue.begin(&subject, HEADER);
+        self.session.begin(&subject, HEADER);
     }
 
     /// Whole packets, in the order of a message.

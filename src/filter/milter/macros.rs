@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 
 use super::agreement::Agreement;
-use super::packet::{self, command};
+use super::code::command;
+use super::packet;
 use crate::filter::Subject;
 use crate::mail::envelope::Mailbox;
 

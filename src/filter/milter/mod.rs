@@ -7,8 +7,8 @@
 //!                     any state ─► Over
 //! ```
 //!
-//! [`Dialogue::advance`] consumes what was received, appends to the output, and stops at a [`Step`] that needs
-//! the outside. [`Dialogue::begin`] begins a message, of which all is known: its mail data has ended. It comes
+//! [`Session::advance`] consumes what was received, appends to the output, and stops at a [`Step`] that needs
+//! the outside. [`Session::begin`] begins a message, of which all is known: its mail data has ended. It comes
 //! to [`Step::Done`], or to [`Step::Over`] where the milter has a fault or is lost; then nothing is known of
 //! it, and it may be asked about again on another connection. Where the milter's octets are split changes
 //! nothing; whatever a milter sends has a bounded, clear ending.
@@ -16,15 +16,17 @@
 //! **Recipients.** A milter may refuse one recipient, but after the end of the mail data nobody can: the
 //! message is answered once, for all. It goes on for all recipients where the milter refuses only some of
 //! them, since a refusal for all would keep it from those for whom it is wanted, and nobody would be dropped
-//! without a word ([`Dialogue::refused_recipients`] tells how many that were). Where it refuses each of them
+//! without a word ([`Session::refused_recipients`] tells how many that were). Where it refuses each of them
 //! the message is refused: with the last 4yz if there is one, because the client shall come back for that
 //! recipient, else with the last reply.
 //!
 //! **Header fields that it adds** stand in front of the message, never in the middle of it or at its end: one
-//! that is inserted, at whatever index, on top of those that were added so far; one that is added, below them.
+//! that is inserted, at whatever index, on top of those that were added so far; one that is added, below
+//! them.
 
 mod added;
 mod agreement;
+mod code;
 mod fault;
 mod fields;
 #[cfg(any(test, fuzzing))]
@@ -41,8 +43,9 @@ use super::{Action, Ruling, Subject};
 use crate::mail::foreign_reply::ForeignReply;
 use added::Added;
 use agreement::Agreement;
+use code::command;
 pub use fault::{Fault, Loss};
-use packet::{PacketReader, command};
+use packet::PacketReader;
 pub use phase::Phase;
 use script::Script;
 
@@ -52,7 +55,7 @@ const INTERIM_REPLIES_MAX: u32 = 1000;
 
 /// One connection to a milter.
 #[derive(Debug)]
-pub struct Dialogue {
+pub struct Session {
     state: State,
     reader: PacketReader,
     agreement: Agreement,
@@ -76,7 +79,7 @@ pub struct Dialogue {
     replies_before: u64,
 }
 
-/// What a dialogue does now.
+/// What a session does now.
 #[derive(Debug)]
 enum State {
     /// The options are to be offered.
@@ -99,32 +102,32 @@ enum State {
     Over(Fault),
 }
 
-/// What a dialogue needs from outside before it can go on.
+/// What a session needs from outside before it can go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// All input is consumed. What was appended to the output is to be sent, and the milter is awaited.
     NeedInput,
-    /// A message may begin ([`Dialogue::begin`]). A connection that is kept is still listened to.
+    /// A message may begin ([`Session::begin`]). A connection that is kept is still listened to.
     Ready,
-    /// The body is to be given ([`Dialogue::give_body`]), or its end ([`Dialogue::end_body`]), once the output
+    /// The body is to be given ([`Session::give_body`]), or its end ([`Session::end_body`]), once the output
     /// is sent.
     NeedBody,
     /// The message has this ruling. The output is to be sent.
     Done(Ruling),
-    /// The connection can serve no further message: it is to be ended ([`Dialogue::quit`]).
+    /// The connection can serve no further message: it is to be ended ([`Session::quit`]).
     Spent,
-    /// The dialogue is over: the connection is to be closed. A message that had begun has no ruling.
+    /// The session is over: the connection is to be closed. A message that had begun has no ruling.
     Over(Fault),
 }
 
-impl Default for Dialogue {
+impl Default for Session {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Dialogue {
-    /// A dialogue on a connection that was just made.
+impl Session {
+    /// A session on a connection that was just made.
     pub fn new() -> Self {
         Self {
             state: State::Opening,
@@ -160,8 +163,8 @@ impl Dialogue {
         }
     }
 
-    /// Begins a message: `header` is its header section as it came, with the empty line that ends it if it has
-    /// one; what comes after that is its body. What is to be said is said by [`Self::advance`].
+    /// Begins a message: `header` is its header section as it came, with the empty line that ends it if it
+    /// has one; what comes after that is its body. What is to be said is said by [`Self::advance`].
     ///
     /// # Panics
     /// When the last step was not [`Step::Ready`].
@@ -226,8 +229,8 @@ impl Dialogue {
         }
     }
 
-    /// The connection is lost, or given up; also how a time-out is told. A ruling that is not told yet is told
-    /// none the less.
+    /// The connection is lost, or given up; also how a time-out is told. A ruling that is not told yet is
+    /// told none the less.
     pub fn handle_lost(&mut self, how: Loss) {
         match &mut self.state {
             State::Over(_) | State::Spent => {}
@@ -442,8 +445,8 @@ impl Dialogue {
     /// The message has its ruling. `is_continue`: the milter answered the end of the message by `c`.
     ///
     /// Only then does libmilter listen to `SMFIC_QUIT_NC`; after any other answer it ignores that, and the
-    /// connection that is told next, without a reply. And a milter that is not told of connections cannot tell
-    /// where the next one begins: pymilter fails there.
+    /// connection that is told next, without a reply. And a milter that is not told of connections cannot
+    /// tell where the next one begins: pymilter fails there.
     fn settle(&mut self, action: Action, is_continue: bool, output: &mut Vec<u8>) {
         let mut ruling = Ruling { action, ..Ruling::default() };
         if ruling.action == Action::Pass {

@@ -1,8 +1,8 @@
-//! What a dialogue waits for.
+//! What a session waits for.
 
-use super::packet::command;
+use super::code::command;
 
-/// What a dialogue waits for: the milter's reply to this.
+/// What a session waits for: the milter's reply to this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// The options that were offered.

@@ -2,8 +2,9 @@
 
 use super::added::Place;
 use super::agreement::{Agreement, word};
+use super::code::{command, reply};
 use super::fault::Fault;
-use super::packet::{Packet, command, reply, split_text};
+use super::packet::{Packet, split_text};
 use crate::mail::foreign_reply::ForeignReply;
 
 /// Octets of the reason for a quarantine that are kept.
@@ -98,8 +99,8 @@ fn field(place: Place, data: &[u8]) -> Option<Said> {
     rest.is_empty().then(|| Said::Add { place, name: name.into(), value: value.into() })
 }
 
-/// A reply in the milter's words, as one line: the codes of its first line, the texts of all. Sendmail takes it
-/// as a format, so milters write `%` twice.
+/// A reply in the milter's words, as one line: the codes of its first line, the texts of all. Sendmail takes
+/// it as a format, so milters write `%` twice.
 fn reply_of(data: &[u8]) -> Option<ForeignReply> {
     let text = split_text(data).map_or(data, |(text, _)| text);
     let mut lines = text.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii_end);

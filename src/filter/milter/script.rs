@@ -1,11 +1,11 @@
-//! What a milter is told of a message before its body: packets, written down when the message begins, and said
-//! run by run, up to the next one that has a reply.
+//! What a milter is told of a message before its body: packets, written down when the message begins, and
+//! said run by run, up to the next one that has a reply.
 
 use std::net::IpAddr;
 
 use super::agreement::Agreement;
-use super::packet::{self, command};
-use super::{fields, macros};
+use super::code::command;
+use super::{fields, macros, packet};
 use crate::filter::Subject;
 use crate::mail::envelope::{BodyType, Ret};
 

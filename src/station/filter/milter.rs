@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::Trouble;
 use crate::config::MapAddress;
-use crate::filter::milter::{Dialogue, Fault, Loss, Step};
+use crate::filter::milter::{Fault, Loss, Session, Step};
 use crate::filter::{Ruling, Subject};
 use crate::handoff::message::Message;
 use crate::station::content::Content;
@@ -18,7 +18,7 @@ const HEADER_BYTES_MAX: usize = 1 << 20;
 /// A connection between two messages.
 pub(super) struct Connection {
     stream: Stream,
-    dialogue: Dialogue,
+    session: Session,
     input: Vec<u8>,
     output: Vec<u8>,
 }
@@ -27,8 +27,7 @@ impl Connection {
     /// Connects, and agrees with the milter on what is spoken.
     pub(super) async fn open(address: &MapAddress, deadline: Instant) -> Result<Self, Trouble> {
         let stream = Stream::open(address, deadline).await.map_err(Trouble::host)?;
-        let mut connection =
-            Self { stream, dialogue: Dialogue::new(), input: Vec::new(), output: Vec::new() };
+        let mut connection = Self { stream, session: Session::new(), input: Vec::new(), output: Vec::new() };
         match connection.go_on(deadline).await {
             Step::Over(fault) => Err(Trouble::Host(fault.to_string())),
             _ => Ok(connection),
@@ -71,13 +70,13 @@ impl Connection {
 
     /// Says that it ends, and waits for nothing.
     pub(super) async fn quit(mut self, deadline: Instant) {
-        self.dialogue.quit(&mut self.output);
+        self.session.quit(&mut self.output);
         // What stands in the way of it ends the connection as well.
         let _ = self.stream.write(&self.output, deadline).await;
     }
 
     fn trouble(&self, fault: Fault) -> Trouble {
-        if self.dialogue.is_kept_unheard() && matches!(fault, Fault::Lost(Loss::Closed | Loss::Failed, _)) {
+        if self.session.is_kept_unheard() && matches!(fault, Fault::Lost(Loss::Closed | Loss::Failed, _)) {
             return Trouble::Stale(fault.to_string());
         }
         Trouble::Host(fault.to_string())
@@ -104,7 +103,7 @@ impl Connection {
             }
         };
         let (section, first) = portion.split_at(header);
-        self.dialogue.begin(subject, section);
+        self.session.begin(subject, section);
         let mut step = self.go_on(deadline).await;
         let mut body = first;
         let mut next = Vec::new();
@@ -115,10 +114,10 @@ impl Connection {
                 body = &next;
             }
             if body.is_empty() {
-                self.dialogue.end_body(&mut self.output);
+                self.session.end_body(&mut self.output);
             } else {
                 let mut rest = body;
-                self.dialogue.give_body(&mut rest, &mut self.output);
+                self.session.give_body(&mut rest, &mut self.output);
                 // A borrow of `next` would end with it.
                 body = rest;
             }
@@ -131,7 +130,7 @@ impl Connection {
     async fn go_on(&mut self, deadline: Instant) -> Step {
         loop {
             let mut rest = &self.input[..];
-            let step = self.dialogue.advance(&mut rest, &mut self.output);
+            let step = self.session.advance(&mut rest, &mut self.output);
             let consumed = self.input.len() - rest.len();
             self.input.drain(..consumed);
             let went = if step == Step::NeedInput {
@@ -144,7 +143,7 @@ impl Connection {
                 // What it has said is told.
                 Err(_) if matches!(step, Step::Done(_) | Step::Over(_)) => return step,
                 Ok(()) => return step,
-                Err(error) => self.dialogue.handle_lost(match error.kind() {
+                Err(error) => self.session.handle_lost(match error.kind() {
                     io::ErrorKind::TimedOut => Loss::TimedOut,
                     io::ErrorKind::UnexpectedEof => Loss::Closed,
                     _ => Loss::Failed,

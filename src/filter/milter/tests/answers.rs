@@ -94,7 +94,7 @@ fn a_recipient_that_is_refused_decides_only_with_all_others() {
         driver.feed(&octets);
     }
     assert!(driver.said.contains("= pass"), "{}", driver.said);
-    assert_eq!(driver.dialogue.refused_recipients(), 2);
+    assert_eq!(driver.session.refused_recipients(), 2);
 }
 
 #[test]
@@ -163,15 +163,15 @@ fn a_kept_connection_that_is_closed_is_told_apart() {
         driver.feed(&octets);
     };
     feed(&mut driver, "O 6 0 0");
-    assert!(!driver.dialogue.is_kept_unheard(), "the first message");
+    assert!(!driver.session.is_kept_unheard(), "the first message");
     (0..9).for_each(|_| feed(&mut driver, "c"));
-    assert!(driver.dialogue.is_kept_unheard() && driver.dialogue.messages() == 2);
+    assert!(driver.session.is_kept_unheard() && driver.session.messages() == 2);
     feed(&mut driver, "c");
-    assert!(!driver.dialogue.is_kept_unheard(), "it has spoken");
+    assert!(!driver.session.is_kept_unheard(), "it has spoken");
 }
 
 #[test]
-fn a_dialogue_is_ended_in_any_state() {
+fn a_session_is_ended_in_any_state() {
     for (said_before, packets) in [
         (&[][..], "Q"),
         (&["O 6 0 0"], "AQ"),
@@ -186,7 +186,7 @@ fn a_dialogue_is_ended_in_any_state() {
             driver.feed(&octets);
         }
         let mut output = Vec::new();
-        driver.dialogue.quit(&mut output);
+        driver.session.quit(&mut output);
         let codes: String =
             output.iter().filter(|octet| octet.is_ascii_uppercase()).map(|o| char::from(*o)).collect();
         assert_eq!(codes, packets, "{said_before:?}");

@@ -80,22 +80,22 @@ fn what_comes_between_two_messages_is_no_answer() {
 
 #[test]
 fn it_may_close_anywhere_and_a_ruling_that_is_known_stays() {
-    let mut dialogue = Dialogue::new();
+    let mut session = Session::new();
     let mut output = Vec::new();
-    assert_eq!(dialogue.advance(&mut &b""[..], &mut output), Step::NeedInput);
+    assert_eq!(session.advance(&mut &b""[..], &mut output), Step::NeedInput);
     let Event::Octets(negotiated) = said("O 6 0 37f") else { panic!("octets") };
-    assert_eq!(dialogue.advance(&mut &negotiated[..], &mut output), Step::Ready);
-    Planned::of("to=b@x").begin(&mut dialogue);
-    assert_eq!(dialogue.advance(&mut &b""[..], &mut output), Step::NeedInput);
-    assert_eq!(dialogue.phase(), Phase::End);
+    assert_eq!(session.advance(&mut &negotiated[..], &mut output), Step::Ready);
+    Planned::of("to=b@x").begin(&mut session);
+    assert_eq!(session.advance(&mut &b""[..], &mut output), Step::NeedInput);
+    assert_eq!(session.phase(), Phase::End);
     let Event::Octets(answer) = said("d") else { panic!("octets") };
     let mut input = &answer[..];
     // As `advance` does, up to the moment before the ruling is told.
-    while !matches!(dialogue.state, State::Settled(..)) {
-        assert_eq!(dialogue.turn(&mut input, &mut output), None);
+    while !matches!(session.state, State::Settled(..)) {
+        assert_eq!(session.turn(&mut input, &mut output), None);
     }
-    dialogue.handle_lost(Loss::Closed);
+    session.handle_lost(Loss::Closed);
     let ruling = Ruling { action: Action::Discard, ..Ruling::default() };
-    assert_eq!(dialogue.advance(&mut input, &mut output), Step::Done(ruling));
-    assert_eq!(dialogue.advance(&mut input, &mut output), Step::Spent);
+    assert_eq!(session.advance(&mut input, &mut output), Step::Done(ruling));
+    assert_eq!(session.advance(&mut input, &mut output), Step::Spent);
 }

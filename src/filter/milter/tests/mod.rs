@@ -1,9 +1,9 @@
-//! Dialogues with milters in memory: what the milter says against what we say and what we find.
+//! Sessions with milters in memory: what the milter says against what we say and what we find.
 //!
-//! A script is a text, a line each: `M:` a packet of the milter; `R:` one of ours; `=` what is found. Lines of
-//! the milter in succession arrive together, and once more split everywhere; in a script that tells none of our
-//! packets each of them arrives by itself. In packets `|` is NUL and `\n` a line end. Above it stand the
-//! messages that are asked about:
+//! A script is a text, a line each: `M:` a packet of the milter; `R:` one of ours; `=` what is found. Lines
+//! of the milter in succession arrive together, and once more split everywhere; in a script that tells none
+//! of our packets each of them arrives by itself. In packets `|` is NUL and `\n` a line end. Above it stand
+//! the messages that are asked about:
 //!
 //! ```text
 //! T: to=b@x,c@x header=Subject: x\r\n\r\n body=text        (spaces of the last two are written as _)
@@ -52,7 +52,7 @@ impl Planned {
         planned
     }
 
-    pub(super) fn begin(&self, dialogue: &mut Dialogue) {
+    pub(super) fn begin(&self, session: &mut Session) {
         let mut envelope = Envelope::default();
         envelope.set_reverse_path(b"a", b"s");
         self.to.iter().for_each(|mailbox| envelope.push_whole_recipient(mailbox.as_bytes()));
@@ -62,7 +62,7 @@ impl Planned {
             ..ClientFacts::unknown()
         };
         let subject = Subject { id: QueueId(1), envelope: &envelope, client: &client, hostname: "mx" };
-        dialogue.begin(&subject, &self.header);
+        session.begin(&subject, &self.header);
     }
 }
 
@@ -86,9 +86,9 @@ fn octets_of(text: &str) -> Vec<u8> {
     octets
 }
 
-/// A dialogue and what it does, as a text.
+/// A session and what it does, as a text.
 pub(super) struct Driver {
-    pub(super) dialogue: Dialogue,
+    pub(super) session: Session,
     planned: VecDeque<Planned>,
     body: Vec<u8>,
     /// Packets are told; else only what is found.
@@ -100,20 +100,20 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(planned: Vec<Planned>) -> Self {
         let (planned, body, said) = (planned.into(), Vec::new(), String::new());
-        Self { dialogue: Dialogue::new(), planned, body, tells: true, said, is_over: false }
+        Self { session: Session::new(), planned, body, tells: true, said, is_over: false }
     }
 
     /// The milter's octets arrive.
     pub(super) fn feed(&mut self, mut octets: &[u8]) {
         loop {
             let mut output = Vec::new();
-            let step = self.dialogue.advance(&mut octets, &mut output);
+            let step = self.session.advance(&mut octets, &mut output);
             self.note(&output);
             match step {
                 Step::NeedInput => return assert!(octets.is_empty(), "all input is consumed"),
                 Step::Ready => {
                     let Some(planned) = self.planned.pop_front() else { return };
-                    planned.begin(&mut self.dialogue);
+                    planned.begin(&mut self.session);
                     self.body = planned.body;
                 }
                 Step::NeedBody => {
@@ -121,9 +121,9 @@ impl Driver {
                     let body = std::mem::take(&mut self.body);
                     let mut rest = &body[..];
                     if rest.is_empty() {
-                        self.dialogue.end_body(&mut output);
+                        self.session.end_body(&mut output);
                     } else {
-                        self.dialogue.give_body(&mut rest, &mut output);
+                        self.session.give_body(&mut rest, &mut output);
                     }
                     self.body = rest.to_vec();
                     self.note(&output);
@@ -321,7 +321,7 @@ impl Script {
             count += octets.len();
             for event in events {
                 if let Event::Lost(loss) = event {
-                    driver.dialogue.handle_lost(*loss);
+                    driver.session.handle_lost(*loss);
                     driver.feed(b"");
                 }
             }

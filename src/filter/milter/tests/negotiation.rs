@@ -57,8 +57,8 @@ fn nothing_but_its_options_is_a_reply_to_ours() {
     }
 }
 
-/// Each version with what it knows: DATA since 4, macros for the end of the header section and connections that
-/// are kept since 6.
+/// Each version with what it knows: DATA since 4, macros for the end of the header section and connections
+/// that are kept since 6.
 #[test]
 fn older_versions_are_told_what_they_know() {
     for version in 2..=6 {

@@ -209,7 +209,7 @@ fn parameters_and_what_is_known_of_the_client_are_told() {
     let Event::Octets(negotiated) = said("O 6 0 df080") else { panic!("octets") };
     driver.feed(&negotiated);
     let subject = Subject { id: QueueId(1), envelope: &envelope, client: &client, hostname: "mx" };
-    driver.dialogue.begin(&subject, b"");
+    driver.session.begin(&subject, b"");
     driver.feed(b"");
     for line in [
         "DC j=mx {daemon_name}=mx v=ringmx _=client.test [2001:db8::1]",
