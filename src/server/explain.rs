@@ -1,8 +1,9 @@
 //! `ringmx explain`: what a client would be answered, and why: a session with the checks of the
 //! configuration, against the live DNS and the tables as they are on the disk. Nothing is sent to anybody but
-//! name servers, and nothing is stored. What only the running server knows is left out: who is connected, how
+//! name servers and content filters, and nothing is stored. What only the running server knows is left out: who is connected, how
 //! often somebody came, how busy it is.
 
+mod filters;
 mod message;
 
 use std::fmt::Write as _;
@@ -66,6 +67,7 @@ pub fn explain(config: &Config, lists: Lists, supposed: &Supposed, as_json: bool
         supposed,
         replies: ReplyBuffer::new(),
         ruling: None,
+        config,
         auth: config.auth.as_ref(),
         is_trusted: false,
         takes_somebody: false,
@@ -123,6 +125,7 @@ struct Explanation<'a> {
     replies: ReplyBuffer,
     /// What all recipients are told, once it was found out.
     ruling: Option<Ruling>,
+    config: &'a Config,
     /// How messages are checked, if they are.
     auth: Option<&'a AuthRules>,
     /// By an access rule.

@@ -159,6 +159,39 @@ pub fn run(
     runtime.block_on(served)
 }
 
+/// Asks the filters of a configuration about a message, as a server does, until one keeps it from going on.
+/// Each is told of with what becomes of the message by it; none where it need not see the message.
+pub fn ask_by_hand(
+    config: &Config,
+    message: &mut Message,
+    report: &Arc<dyn Report>,
+    mut tell: impl FnMut(&str, Option<&Passage>, &Message),
+) -> io::Result<Passage> {
+    let stations = Station::all(config).map_err(io::Error::other)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = LocalSet::new();
+    runtime.block_on(tasks.run_until(async {
+        for station in &stations {
+            let StationName::Filter(name) = station.name() else { continue };
+            let rules = station.rules();
+            if (rules.skips_trusted && message.progress.is_trusted) || message.data.bytes() > rules.bytes_max
+            {
+                tell(&name, None, message);
+                continue;
+            }
+            let asker = Asker::new(station, report, &Arc::default());
+            let (action, passage) = asker.visit(message, Instant::now()).await;
+            tell(&name, Some(&passage), message);
+            match (action, passage) {
+                (StationAction::Unanswered, _) if rules.otherwise == Passage::GoesOn => {}
+                (_, Passage::GoesOn) => {}
+                (_, passage) => return Ok(passage),
+            }
+        }
+        Ok(Passage::GoesOn)
+    }))
+}
+
 /// What the tasks of a station share.
 struct Desk {
     asker: Asker,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::filters::{self, Filtered, Shown};
 use super::{Explanation, Supposed, deadline};
 use crate::auth::dkim::keys::Keys;
 use crate::auth::header::Header;
@@ -14,6 +15,8 @@ use crate::auth::verdict::{Circumstances, ReverseLookup, Verdict, decide};
 use crate::escape::Json;
 use crate::front::reverse_dns::ReverseDns;
 use crate::front::score::Score;
+use crate::handoff::station::Passage;
+use crate::mail::envelope::Envelope;
 use crate::shard::front_line::denial_of_message;
 use crate::smtp::denial::Denial;
 use crate::smtp::session::Session;
@@ -31,6 +34,8 @@ struct Judged {
     field: Option<String>,
     reverse_name: Option<String>,
     score: Score,
+    /// What content filters say, where they are asked.
+    filtered: Filtered,
     /// The last word.
     reply: String,
 }
@@ -80,6 +85,9 @@ impl Explanation<'_> {
         if let Some(field) = &judged.field {
             self.note("Authentication-Results", field);
         }
+        for (filter, text) in &judged.filtered.notes {
+            self.note(&format!("filter {filter}"), text);
+        }
         if self.takes_somebody {
             // Writing to a String cannot fail.
             let _ = writeln!(self.said, "  C: (the message)\n  S: {}", judged.reply);
@@ -116,7 +124,8 @@ impl Explanation<'_> {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            ",\"authentication_results\":{field},\"reply\":{}}}",
+            ",\"authentication_results\":{field},\"filters\":[{}],\"reply\":{}}}",
+            judged.filtered.found,
             Json(judged.reply.as_bytes())
         );
         text
@@ -161,18 +170,52 @@ impl Explanation<'_> {
         let has_verdict = self.auth.is_some() && !self.is_trusted && self.supposed.message.is_some();
         let verdict =
             if has_verdict { decide(check.found(), rules, circumstances) } else { Verdict::default() };
-        let field = self.auth.is_some().then(|| {
-            let mut field = Vec::new();
+        let mut field = Vec::new();
+        if self.auth.is_some() {
             report::field(rules, &sender, check.found(), reverse_lookup, verdict.applied, &mut field);
-            value_of(&field)
-        });
+        }
         let reply = match verdict.refusal.map(denial_of_message) {
             _ if !self.takes_somebody => self.last.clone(),
             _ if is_too_long && self.auth.is_some() => self.session.wording_of(Denial::HEADER_TOO_LARGE),
             Some(denial) => self.session.wording_of(denial),
             None => "250 2.0.0 Ok".to_owned(),
         };
-        Judged { check, verdict, field, reverse_name, score, reply }
+        let mut filtered = Filtered::default();
+        let is_taken = self.takes_somebody && reply.starts_with("250");
+        if let Some(message) = self.supposed.message.as_deref().filter(|_| is_taken) {
+            filtered = self.ask_filters(message, &field, reverse_name.as_deref());
+        }
+        let reply = match &filtered.passage {
+            Some(Passage::Refused(_, words)) => words.to_string(),
+            Some(Passage::Greylisted) => self.session.wording_of(Denial::GREYLISTED),
+            Some(Passage::Unanswered) => self.session.wording_of(Denial::FILTER_UNKNOWN),
+            Some(Passage::GoesOn | Passage::Done) | None => reply,
+        };
+        let field = self.auth.is_some().then(|| value_of(&field));
+        Judged { check, verdict, field, reverse_name, score, filtered, reply }
+    }
+
+    fn ask_filters(&self, message: &[u8], field: &[u8], reverse_name: Option<&str>) -> Filtered {
+        if self.config.filters.is_empty() {
+            return Filtered::default();
+        }
+        let sender = sender_of(&self.session, self.supposed);
+        let mut envelope = Envelope::default();
+        envelope.write_reverse_path(|text| text.extend_from_slice(sender.reverse_path));
+        for recipient in &self.supposed.recipients {
+            envelope.push_whole_recipient(recipient.as_bytes());
+        }
+        let shown = Shown {
+            client: self.session.client(),
+            ehlo: sender.ehlo,
+            envelope,
+            reverse_name,
+            field,
+            is_trusted: self.is_trusted,
+            octets: &with_crlf(message),
+        };
+        let failed = |why| Filtered { notes: vec![("all".to_owned(), why)], ..Filtered::default() };
+        filters::ask(self.config, &shown).unwrap_or_else(failed)
     }
 }
 
