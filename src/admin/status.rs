@@ -52,6 +52,9 @@ pub struct Status {
     pub shards: Vec<Shard>,
     /// Connections, recipients and messages that were refused, most frequent first.
     pub refusals: Vec<Refusal>,
+    /// Content filters, in the order in which they are asked; none before shape 1 had them.
+    #[serde(default)]
+    pub filters: Vec<Filter>,
     /// Where mail goes; empty where the shards throw it away themselves (`discard`).
     pub sinks: Vec<Sink>,
     /// Memory of all shards, and spill files.
@@ -217,6 +220,27 @@ pub struct Sink {
     pub sync_p99_us: Option<u64>,
     /// Messages that could not be stored, since the start.
     pub failures_total: u64,
+}
+
+/// A content filter. Its figures are since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Filter {
+    /// Its name in the configuration.
+    pub filter: String,
+    /// Whether it answers.
+    pub up: bool,
+    /// Messages that it looks at now.
+    pub in_flight: u64,
+    /// Messages that it answered for.
+    pub answered_total: u64,
+    /// Of those, messages that were refused: 5yz or 4yz.
+    pub refused_total: u64,
+    /// Messages for which it gave no answer.
+    pub unanswered_total: u64,
+    /// Half of all messages were with it for this long at most, in microseconds.
+    pub p50_us: Option<u64>,
+    /// 99 of 100 of them.
+    pub p99_us: Option<u64>,
 }
 
 /// Memory of all shards, and spill files.

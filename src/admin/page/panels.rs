@@ -190,8 +190,18 @@ pub(super) fn latency(latency: &[Latency], name_of: impl Fn(&str) -> String, out
     }
 }
 
-/// The sinks, the room on their disk, and the spool.
+/// Content filters, the sinks, the room on their disk, and the spool.
 pub(super) fn store(status: &Status, out: &mut String) {
+    for filter in &status.filters {
+        table_head(out, &format!("filter {}", filter.filter), if filter.up { "up" } else { "down" });
+        row(out, "Messages that it looks at", &count(filter.in_flight));
+        row(out, "Answered since the start", &count(filter.answered_total));
+        row(out, "Refused of those", &count(filter.refused_total));
+        row(out, "Without an answer", &count(filter.unanswered_total));
+        row(out, "Time with it, half", &or_dash(filter.p50_us.map(micros)));
+        row(out, "Time with it, 99 %", &or_dash(filter.p99_us.map(micros)));
+        out.push_str("</tbody></table>");
+    }
     for sink in &status.sinks {
         table_head(out, &format!("sink {}", sink.sink), "");
         row(out, "Messages that wait", &count(sink.queue_messages));

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 use super::judgement;
 use super::refusals::{self, Refused};
 use super::{
-    Bucket, Certificate, Check, Event, Latency, Memory, Rates, Refusal, Room, SHAPE, Shard, Sink, Spool,
-    Status, Throughput,
+    Bucket, Certificate, Check, Event, Filter, Latency, Memory, Rates, Refusal, Room, SHAPE, Shard, Sink,
+    Spool, Status, Throughput,
 };
-use crate::metrics::{Phase, ShardValues, Snapshot, SpoolValues, Spread};
+use crate::metrics::{Phase, ShardValues, Snapshot, SpoolValues, Spread, StationAction, StationValues};
 use crate::timestamp::micros;
 
 /// Samples of 15 minutes, and the one before the first second.
@@ -141,6 +141,7 @@ impl History {
             latency: self.latency(),
             shards: self.shards(snapshot),
             refusals: self.refusals(total),
+            filters: filters(snapshot),
             sinks: (snapshot.sink_workers > 0).then(|| self.sink(snapshot, total)).into_iter().collect(),
             memory: memory(snapshot, total),
             room: self.room(),
@@ -323,6 +324,27 @@ fn spool(values: &SpoolValues) -> Spool {
         unconsumed_bytes: values.unconsumed_bytes,
         consumer_lag_seconds: values.consumer_lag.as_secs_f64(),
     }
+}
+
+fn filters(snapshot: &Snapshot) -> Vec<Filter> {
+    let filter = |(name, values): (&str, &StationValues)| {
+        let sum = |wanted: &[StationAction]| {
+            let counts = values.actions.iter().filter(|(action, _)| wanted.contains(action));
+            counts.map(|(_, count)| count).sum()
+        };
+        let unanswered = sum(&[StationAction::Unanswered]);
+        Filter {
+            filter: name.to_owned(),
+            up: !values.is_down,
+            in_flight: values.in_flight,
+            answered_total: sum(&StationAction::ALL) - unanswered,
+            refused_total: sum(&[StationAction::Refused, StationAction::PutOff, StationAction::Greylisted]),
+            unanswered_total: unanswered,
+            p50_us: values.duration.quantile(0.5),
+            p99_us: values.duration.quantile(0.99),
+        }
+    };
+    snapshot.filters().map(filter).collect()
 }
 
 fn certificates(snapshot: &Snapshot, now: SystemTime) -> Vec<Certificate> {

@@ -40,6 +40,7 @@ pub fn problems(status: &Status) -> Vec<Problem> {
     if status.state != State::Draining {
         checks(status, &mut found);
     }
+    filters(status, &mut found);
     sinks(status, &mut found);
     store(status, &mut found);
     certificates(status, &mut found);
@@ -62,6 +63,14 @@ fn checks(status: &Status, found: &mut Vec<Problem>) {
     for reason in status.ready.reasons.iter().filter(|reason| !is_said(reason)) {
         let cure = "Senders are told to try again. See the newest events for why; `ringmx check` names what the file has wrong.";
         add(found, Severity::Error, format!("No mail is taken: {reason}"), cure);
+    }
+}
+
+fn filters(status: &Status, found: &mut Vec<Problem>) {
+    for filter in status.filters.iter().filter(|filter| !filter.up) {
+        let what = format!("The content filter {} does not answer", filter.filter);
+        let cure = "Is it running? The newest events say what is wrong. Mail is answered 451, or taken unchecked, as `on_failure` says.";
+        add(found, Severity::Error, what, cure);
     }
 }
 

@@ -1,8 +1,8 @@
 //! A status for tests, in which each figure is another one.
 
 use super::{
-    Bucket, Certificate, Check, Event, Latency, Memory, Problem, Rates, Refusal, Room, SHAPE, Severity,
-    Shard, Sink, Spool, State, Status, Throughput,
+    Bucket, Certificate, Check, Event, Filter, Latency, Memory, Problem, Rates, Refusal, Room, SHAPE,
+    Severity, Shard, Sink, Spool, State, Status, Throughput,
 };
 
 /// A status in which each figure is another one.
@@ -44,6 +44,16 @@ pub(crate) fn full() -> Status {
             reason: "unknown-recipient".to_owned(),
             minute: 241,
             total: 251,
+        }],
+        filters: vec![Filter {
+            filter: "rspamd".to_owned(),
+            up: true,
+            in_flight: 253,
+            answered_total: 254,
+            refused_total: 255,
+            unanswered_total: 256,
+            p50_us: Some(257),
+            p99_us: Some(2_580),
         }],
         sinks: vec![Sink {
             sink: "spool".to_owned(),

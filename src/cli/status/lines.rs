@@ -213,6 +213,14 @@ fn latency(status: &Status, width: usize) -> Vec<Line> {
 
 fn store(status: &Status, width: usize) -> Vec<Line> {
     let mut rows = Vec::new();
+    for filter in &status.filters {
+        let state = if filter.up { "up" } else { "down" };
+        rows.push(row(&format!("filter {}", shown(&filter.filter)), state, width));
+        let messages = [filter.answered_total, filter.refused_total, filter.unanswered_total].map(count);
+        rows.push(row("answered / refused / without answer", &messages.join(" / "), width));
+        let time = [filter.p50_us, filter.p99_us].map(|figure| or_dash(figure.map(micros)));
+        rows.push(row("time with it, half / 99 %", &time.join(" / "), width));
+    }
     for sink in &status.sinks {
         rows.push(row(
             &format!("messages that wait ({})", shown(&sink.sink)),
