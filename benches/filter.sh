@@ -14,7 +14,8 @@ cd "$(dirname "$0")/.."
 rounds=${1:-5} messages=${2:-100000}
 ringmx=$(realpath "${RINGMX:-target/release/ringmx}") loadgen=$(realpath "${LOADGEN:-target/release/loadgen}")
 [ -x "$ringmx" ] && [ -x "$loadgen" ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
-filter=$(cargo bench --locked --bench answering_filter --no-run 2>&1 | sed -n 's/.*(\(.*answering_filter-[0-9a-f]*\)).*/\1/p')
+filter=${FILTER:-}
+[ -n "$filter" ] || filter=$(cargo bench --locked --bench answering_filter --no-run 2>&1 | sed -n 's/.*(\(.*answering_filter-[0-9a-f]*\)).*/\1/p')
 [ -x "$filter" ] || { echo "the filter could not be built: cargo bench --bench answering_filter --no-run" >&2; exit 1; }
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/filter.XXXXXX") server='' beside=''
 end() { [ -z "$1" ] || { kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; }; }

@@ -10,6 +10,7 @@ mod dialogues_live;
 mod disk_shares;
 mod dns;
 mod dovecot;
+mod explain_filters;
 mod faults;
 mod file_limits;
 mod forged_mail;
