@@ -12,6 +12,7 @@ mod dns;
 mod dovecot;
 mod faults;
 mod file_limits;
+mod filters;
 mod forged_mail;
 mod forward;
 mod forward_admin;

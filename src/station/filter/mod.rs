@@ -41,8 +41,8 @@ const OPENING_WAIT_MAX: Duration = Duration::from_secs(5);
 /// A connection that was not used for this time is closed: before filters do that.
 const IDLE_MAX: Duration = Duration::from_secs(20);
 
-/// Who had less time than this for a message is not to blame for a lack of it: the message has waited for
-/// others.
+/// Who had less time than this for a message, or than half of all that it has, is not to blame for a lack of
+/// it: the message has waited for others.
 const FAIR_WAIT: Duration = Duration::from_secs(1);
 
 /// A filter as it is configured, with what of files is needed for it.
@@ -165,7 +165,7 @@ impl Filter {
             Err(Trouble::Host(why) | Trouble::Stale(why)) => {
                 let had = deadline.saturating_duration_since(began);
                 self.tell(&why);
-                if had >= FAIR_WAIT.min(self.plan.rules.timeout) {
+                if had >= FAIR_WAIT.min(self.plan.rules.timeout / 2) {
                     self.note_down();
                 }
                 NO_ANSWER
