@@ -34,6 +34,8 @@ pub enum Manner {
     ClosesAfter(usize),
     /// It answers with this JSON once it has the head, and takes nothing more.
     SaysEarly(String),
+    /// It sends these octets once it has the head, and closes the connection.
+    SendsEarly(Vec<u8>),
     /// It takes the head, and never the message.
     TakesNothing,
 }
@@ -73,7 +75,14 @@ pub struct FakeRspamd {
 impl FakeRspamd {
     /// One that does this, whoever asks.
     pub fn new(manner: Manner) -> Self {
-        Self { shared: Arc::new(Mutex::new(Shared { manner, asked: Vec::new(), connections: 0, open: BTreeMap::new() })) }
+        Self {
+            shared: Arc::new(Mutex::new(Shared {
+                manner,
+                asked: Vec::new(),
+                connections: 0,
+                open: BTreeMap::new(),
+            })),
+        }
     }
 
     /// One that answers with an action and nothing else.
@@ -168,6 +177,10 @@ impl FakeRspamd {
         let taken = match &manner {
             Manner::TakesNothing => forever(),
             Manner::ClosesAfter(bytes) => length.min(*bytes),
+            Manner::SendsEarly(octets) => {
+                let _ = writer.write_all(octets);
+                return None;
+            }
             Manner::SaysEarly(json) => {
                 let _ = writer.write_all(response(json).as_bytes());
                 forever()
@@ -203,7 +216,7 @@ impl FakeRspamd {
                 None
             }
             Manner::Mute | Manner::TakesNothing | Manner::SaysEarly(_) => forever(),
-            Manner::Closes | Manner::ClosesAfter(_) => None,
+            Manner::Closes | Manner::ClosesAfter(_) | Manner::SendsEarly(_) => None,
         }
     }
 }

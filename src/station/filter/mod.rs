@@ -45,6 +45,10 @@ const IDLE_MAX: Duration = Duration::from_secs(20);
 /// it: the message has waited for others.
 const FAIR_WAIT: Duration = Duration::from_secs(1);
 
+/// Whose turn comes when less than this part of its time is left is not asked about: the filter would look at
+/// it for nothing, and at more at a time than there are connections.
+const TURN_PARTS: u32 = 10;
+
 /// A filter as it is configured, with what of files is needed for it.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -154,8 +158,12 @@ impl Filter {
         if self.state.borrow().is_down {
             return NO_ANSWER;
         }
-        let began = Instant::now();
         let deadline = since + self.plan.rules.timeout;
+        let had = deadline.saturating_duration_since(Instant::now());
+        if had < self.plan.rules.timeout / TURN_PARTS {
+            self.tell("no connection to it was free in time (`connections_max`)");
+            return NO_ANSWER;
+        }
         match self.ask(message, deadline).await {
             Ok(ruling) => self.carry_out(message, ruling),
             Err(Trouble::Message(why)) => {
@@ -163,7 +171,6 @@ impl Filter {
                 NO_ANSWER
             }
             Err(Trouble::Host(why) | Trouble::Stale(why)) => {
-                let had = deadline.saturating_duration_since(began);
                 self.tell(&why);
                 if had >= FAIR_WAIT.min(self.plan.rules.timeout / 2) {
                     self.note_down();

@@ -9,7 +9,8 @@ use support::rspamd::Rspamd;
 use support::server::Server;
 
 use super::{
-    MESSAGE, PASSES, PATIENCE, begun, counted, in_spool, scrape, sent, server, server_of, spool, told, wait_until,
+    MESSAGE, PASSES, PATIENCE, begun, counted, in_spool, scrape, sent, server, server_of, spool, told,
+    wait_until,
 };
 
 const UNANSWERED: &str = "451 4.7.1 ";
@@ -81,7 +82,10 @@ fn whatever_a_filter_does_there_is_the_right_reply_in_time() {
     let long = long();
     for on_failure in ["tempfail", "accept"] {
         let fake = FakeRspamd::new(Manner::Mute);
-        let server = server_of(&fake, &format!("timeout = \"{}ms\"\non_failure = \"{on_failure}\"", timeout.as_millis()));
+        let server = server_of(
+            &fake,
+            &format!("timeout = \"{}ms\"\non_failure = \"{on_failure}\"", timeout.as_millis()),
+        );
         let expected = if on_failure == "accept" { "250 2.0.0 " } else { UNANSWERED };
         for manner in &manners {
             fake.does(manner.clone());
@@ -169,6 +173,36 @@ fn what_a_filter_did_not_take_is_never_sent_as_something_else() {
     assert_eq!(fake.connections(), before + 1, "the first one is not used again");
 }
 
+/// Else each message would have to wait for it.
+#[test]
+fn one_that_hangs_is_known_after_one_message_also_where_it_has_little_time() {
+    let fake = FakeRspamd::new(Manner::Mute);
+    let server = server_of(&fake, "timeout = \"800ms\"");
+    assert!(told(&server, MESSAGE).starts_with(UNANSWERED));
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert!(told(&server, MESSAGE).starts_with(UNANSWERED));
+    }
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?} for 20 of them", start.elapsed());
+    assert_eq!(fake.asked().len(), 1);
+}
+
+/// What it says before it closes is about the message, not about the filter.
+#[test]
+fn one_that_does_not_like_a_message_is_not_taken_for_down() {
+    let refusal = b"HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let fake = FakeRspamd::new(Manner::SendsEarly(refusal));
+    let server = server_of(&fake, "timeout = \"20s\"");
+    let large = of_lines(100_000);
+    for _ in 0..3 {
+        let (reply, took) = timed(&server, &large);
+        assert!(reply.starts_with(UNANSWERED) && took < AT_ONCE + SLACK, "{reply} after {took:?}");
+    }
+    server.wait_for_log(|line| line.contains("the HTTP status 413 Too large"));
+    assert!(is_up(&server));
+    assert!(!server.log().iter().any(|line| line.contains("answers again")), "{:?}", server.log());
+}
+
 #[test]
 fn while_a_filter_is_down_nobody_waits_and_its_return_is_noticed() {
     let Some(mut rspamd) = Rspamd::start() else { return };
@@ -180,7 +214,11 @@ fn while_a_filter_is_down_nobody_waits_and_its_return_is_noticed() {
         // Before a message, and in the middle of one.
         let begun = begun(&server, &long(), 5000);
         let is_stopped = round % 2 == 0;
-        if is_stopped { rspamd.pause() } else { rspamd.kill() }
+        if is_stopped {
+            rspamd.pause()
+        } else {
+            rspamd.kill()
+        }
         let (mut client, rest) = begun;
         let start = Instant::now();
         client.send(&rest);
@@ -196,7 +234,11 @@ fn while_a_filter_is_down_nobody_waits_and_its_return_is_noticed() {
         assert!(start.elapsed() < AT_ONCE, "{:?} for 20 of them", start.elapsed());
         assert!(!is_up(&server));
         assert!(told(&accepting, MESSAGE).starts_with("250"));
-        if is_stopped { rspamd.resume() } else { rspamd.start_again() }
+        if is_stopped {
+            rspamd.resume()
+        } else {
+            rspamd.start_again()
+        }
         let start = Instant::now();
         while !told(&server, MESSAGE).starts_with("250") {
             assert!(start.elapsed() < PATIENCE, "{}", server.log().join("\n"));
@@ -210,7 +252,8 @@ fn while_a_filter_is_down_nobody_waits_and_its_return_is_noticed() {
     }
     let log = server.log().join("\n");
     assert!(log.contains("the filter rspamd answers again"), "{log}");
-    let told = log.lines().filter(|line| line.contains("error") && line.contains("have a message checked")).count();
+    let told =
+        log.lines().filter(|line| line.contains("error") && line.contains("have a message checked")).count();
     assert!((1..=40).contains(&told), "{told} lines of 84 messages");
     assert_eq!(in_spool(&accepting), 4);
 }

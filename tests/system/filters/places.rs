@@ -10,7 +10,9 @@ use support::next_hop::{Manner as HopManner, NextHop, accept};
 use support::rspamd::Rspamd;
 use support::server::Server;
 
-use super::{MESSAGE, PASSES, SPOOL, config, counted, id, in_spool, server_of, stored, told, wait_until, write};
+use super::{
+    MESSAGE, PASSES, SPOOL, config, counted, id, in_spool, server_of, stored, told, wait_until, write,
+};
 
 /// A user that is in no database.
 const NOBODY: u32 = 3_000_021;
@@ -28,7 +30,11 @@ fn an_ordinary_user_in_the_sandbox_asks_by_tcp_and_by_a_socket_that_is_a_file() 
     fake.listen_unix(&socket);
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("open to all");
     let tcp = fake.listen_tcp();
-    for url in [format!("http://{tcp}"), format!("http://localhost:{}", tcp.port()), format!("unix:{}", socket.display())] {
+    for url in [
+        format!("http://{tcp}"),
+        format!("http://localhost:{}", tcp.port()),
+        format!("unix:{}", socket.display()),
+    ] {
         let more = format!("[run_as]\nuser = \"{NOBODY}\"\ngroup = \"{NOBODY}\"\n");
         let text = config(SPOOL, &url, "password_file = \"word\"\nsettings_id = \"mx\"", &more);
         let server = Server::try_start(&text, |command| {
@@ -44,7 +50,11 @@ fn an_ordinary_user_in_the_sandbox_asks_by_tcp_and_by_a_socket_that_is_a_file() 
         assert!(reply.starts_with("250"), "{url}: {reply}\n{}", server.log().join("\n"));
         assert!(stored(&server, id(&reply)).0.starts_with(b"X-Spam: Yes\r\n"));
         let asked = fake.asked().pop().expect("it was asked");
-        assert_eq!((asked.values("Password"), asked.values("Settings-ID")), (vec!["secret"], vec!["mx"]), "{url}");
+        assert_eq!(
+            (asked.values("Password"), asked.values("Settings-ID")),
+            (vec!["secret"], vec!["mx"]),
+            "{url}"
+        );
         // A new connection, from inside: the one before is closed.
         fake.does(Manner::Closes);
         assert!(told(&server, MESSAGE).starts_with("451 4.7.1"), "{url}");
@@ -93,7 +103,12 @@ fn each_sink_gets_what_passed_and_nothing_else() {
     for (sink, is_printed) in sinks {
         let server = Server::start_whole(&config(sink, &url, "", ""));
         let mut client = Client::greeted(server.address());
-        for (action, reply) in [("reject", "550 5.7.1"), ("soft reject", "451 4.7.1"), ("add header", "250"), ("no action", "250")] {
+        for (action, reply) in [
+            ("reject", "550 5.7.1"),
+            ("soft reject", "451 4.7.1"),
+            ("add header", "250"),
+            ("no action", "250"),
+        ] {
             fake.does(Manner::Says(format!("{{\"action\":\"{action}\"}}")));
             let told = client.deliver("a@x.test", "b@y.test", MESSAGE);
             assert!(told.starts_with(reply), "{sink}, {action}: {told}");
@@ -101,7 +116,10 @@ fn each_sink_gets_what_passed_and_nothing_else() {
         let maildir = server.maildir("mail");
         if sink.contains("maildir") {
             assert_eq!(maildir.len(), 2);
-            let marked = maildir.iter().filter(|message| message.windows(11).any(|octets| octets == b"X-Spam: Yes")).count();
+            let marked = maildir
+                .iter()
+                .filter(|message| message.windows(11).any(|octets| octets == b"X-Spam: Yes"))
+                .count();
             assert_eq!(marked, 1);
         }
         if sink == SPOOL {
@@ -121,7 +139,12 @@ fn each_sink_gets_what_passed_and_nothing_else() {
 #[test]
 fn mail_that_goes_on_at_once_passes_its_filters_before() {
     let fake = FakeRspamd::saying("reject");
-    let hop = NextHop::start(HopManner { is_lmtp: false, keywords: vec!["PIPELINING"], recipient: accept, end: accept });
+    let hop = NextHop::start(HopManner {
+        is_lmtp: false,
+        keywords: vec!["PIPELINING"],
+        recipient: accept,
+        end: accept,
+    });
     let sink = "kind = \"forward\"\nfallback = \"spool\"\npath = \"spool\"\nsegment_size = \"1MiB\"\n";
     let more = format!("[[forward]]\nto = [\"smtp://{}\"]\n", hop.address());
     let text = config(sink, &format!("http://{}", fake.listen_tcp()), "", &more);
@@ -151,7 +174,10 @@ fn a_change_of_a_filter_needs_a_restart_and_says_so() {
     let file = server.folder().join("ringmx.toml");
     let before = fs::read_to_string(&file).expect("its configuration");
     let url = before.lines().find(|line| line.starts_with("url")).expect("a url");
-    let second = format!("[[filter]]\nname = \"second\"\nkind = \"rspamd\"\nurl = \"http://{}\"\n", other.listen_tcp());
+    let second = format!(
+        "[[filter]]\nname = \"second\"\nkind = \"rspamd\"\nurl = \"http://{}\"\n",
+        other.listen_tcp()
+    );
     for (change, told_of) in [
         (before.replace(url, &format!("url = \"http://{}\"", other.listen_tcp())), "filter"),
         (format!("{before}{second}"), "filter"),

@@ -41,10 +41,19 @@ fn what_a_real_rspamd_refuses_is_refused_and_never_stored() {
     }
     assert_eq!(in_spool(&server), 0);
     let line = server.wait_for_log(|line| line.contains("Gtube"));
-    for part in [" refused ", "reason=filter", "filters=\"rspamd refuse", "GTUBE", "step=MAIL-DATA", "to=\"b@y.test\""] {
+    for part in [
+        " refused ",
+        "reason=filter",
+        "filters=\"rspamd refuse",
+        "GTUBE",
+        "step=MAIL-DATA",
+        "to=\"b@y.test\"",
+    ] {
         assert!(line.contains(part), "{part}: {line}");
     }
-    for (action, count) in [("refuse", 3.0), ("put_off", 2.0), ("greylist", 1.0), ("pass", 0.0), ("none", 0.0)] {
+    for (action, count) in
+        [("refuse", 3.0), ("put_off", 2.0), ("greylist", 1.0), ("pass", 0.0), ("none", 0.0)]
+    {
         assert!((counted(&server, "rspamd", action) - count).abs() < 0.1, "{action}");
     }
     // The same client goes on.
@@ -148,10 +157,13 @@ fn what_stands_in_front_is_what_the_filter_saw_and_its_own_fields_above() {
     for (keys, front) in [("", "X-Found: a\r\n\tb: c\r\nX-Spam: Yes\r\n"), ("add_fields = false", "")] {
         let more = format!("[dns]\nservers = [\"{}\"]\n[auth]\ndmarc = \"mark\"\n", dns.address());
         let url = format!("http://{}", fake.listen_tcp());
-        let text = config(SPOOL, &url, keys, &more).replace("[admin]", "proxy_from = [\"127.0.0.1\"]\n[admin]");
+        let text =
+            config(SPOOL, &url, keys, &more).replace("[admin]", "proxy_from = [\"127.0.0.1\"]\n[admin]");
         let text = format!("domains = [\"y.test\"]\n{text}");
         let server = Server::start_whole(&text);
-        for message in [MESSAGE, b"text, no field\r\n", b"From a@x.test Mon Jan  1 00:00:00 2024\r\n\r\nx\r\n"] {
+        for message in
+            [MESSAGE, b"text, no field\r\n", b"From a@x.test Mon Jan  1 00:00:00 2024\r\n\r\nx\r\n"]
+        {
             let mut client = Client::connect(server.address());
             client.send(b"PROXY TCP4 192.0.2.1 192.0.2.254 4321 25\r\n");
             client.expect("220");
@@ -161,10 +173,16 @@ fn what_stands_in_front_is_what_the_filter_saw_and_its_own_fields_above() {
             let asked = fake.asked().pop().expect("it was asked");
             assert_eq!(asked.values("IP"), ["192.0.2.1"]);
             assert_eq!(asked.values("MTA-Name"), ["mx.example.org"]);
-            assert_eq!(String::from_utf8_lossy(&stored), format!("{front}{}", String::from_utf8_lossy(&asked.message)));
+            assert_eq!(
+                String::from_utf8_lossy(&stored),
+                format!("{front}{}", String::from_utf8_lossy(&asked.message))
+            );
             let seen = String::from_utf8(asked.message.clone()).expect("ASCII");
             assert!(seen.starts_with("Authentication-Results: mx.example.org;\r\n\tspf=pass "), "{seen}");
-            assert!(seen.contains("\r\nReceived: from client.example ") && asked.message.ends_with(message), "{seen}");
+            assert!(
+                seen.contains("\r\nReceived: from client.example ") && asked.message.ends_with(message),
+                "{seen}"
+            );
             assert!(envelope.contains("\"mark\":\"quarantine\""), "{envelope}");
         }
     }
@@ -180,7 +198,10 @@ fn what_a_filter_discards_is_answered_250_and_nobody_gets_it() {
         let reply = told(&server, MESSAGE);
         let id = id(&reply);
         let line = server.wait_for_log(|line| line.contains(" message ") && line.contains(id));
-        assert!(line.contains("place=\"discarded by rspamd\"") && line.contains("filters=\"rspamd discard\""), "{line}");
+        assert!(
+            line.contains("place=\"discarded by rspamd\"") && line.contains("filters=\"rspamd discard\""),
+            "{line}"
+        );
     }
     assert_eq!(in_spool(&server), 0);
     assert!((counted(&server, "rspamd", "discard") - 2.0).abs() < 0.1);
@@ -207,7 +228,9 @@ fn large(bytes: usize) -> Vec<u8> {
     let mut data = b"Subject: large\r\n\r\n".to_vec();
     let mut line = 0_usize;
     while data.len() + 100 < bytes {
-        data.extend_from_slice(format!("{}line {line} of a long message\r\n", ".".repeat(line % 3)).as_bytes());
+        data.extend_from_slice(
+            format!("{}line {line} of a long message\r\n", ".".repeat(line % 3)).as_bytes(),
+        );
         line += 1;
     }
     data.resize(bytes - 2, b'x');
@@ -270,7 +293,10 @@ fn the_first_filter_that_refuses_wins_and_fields_of_both_stand_in_order() {
     let server = Server::start_whole(&config(SPOOL, &url, "name = \"first\"", &more));
     let says = |action: &str, text: &str| {
         let field = format!("\"milter\":{{\"add_headers\":{{\"X-{text}\":\"y\"}}}}");
-        Manner::Says(json(action, &format!(",\"messages\":{{\"smtp_message\":\"{text}\"}},{field},\"score\":1.5")))
+        Manner::Says(json(
+            action,
+            &format!(",\"messages\":{{\"smtp_message\":\"{text}\"}},{field},\"score\":1.5"),
+        ))
     };
     let mut asked = (0, 0);
     for (one, other, reply, seconds) in [
@@ -297,7 +323,9 @@ fn the_first_filter_that_refuses_wins_and_fields_of_both_stand_in_order() {
         let (stored, envelope) = stored(&server, id(&told));
         let front = in_front(&stored, MESSAGE);
         let (front, _) = front.split_once("Received:").expect("our field");
-        let marks = |manner: &Manner| if format!("{manner:?}").contains("add header") { "X-Spam: Yes\r\n" } else { "" };
+        let marks = |manner: &Manner| {
+            if format!("{manner:?}").contains("add header") { "X-Spam: Yes\r\n" } else { "" }
+        };
         // Whoever came later stands above, as with trace fields.
         let of_second = if matches!(other, Manner::Closes) { "" } else { "X-Other: y\r\n" };
         assert_eq!(front, format!("{of_second}{}X-One: y\r\n{}", marks(&other), marks(&one)));
