@@ -113,7 +113,7 @@ impl Plan {
 /// A connection that is kept.
 enum Connection {
     Rspamd(rspamd::Connection),
-    Milter(milter::Connection),
+    Milter(Box<milter::Connection>),
 }
 
 /// A filter, on its thread.
@@ -219,7 +219,9 @@ impl Filter {
             Talk::Rspamd(rspamd) => {
                 Connection::Rspamd(rspamd::Connection::open(&rspamd.address, deadline).await?)
             }
-            Talk::Milter(address) => Connection::Milter(milter::Connection::open(address, deadline).await?),
+            Talk::Milter(address) => {
+                Connection::Milter(Box::new(milter::Connection::open(address, deadline).await?))
+            }
         })
     }
 
@@ -237,7 +239,7 @@ impl Filter {
             }
             (Connection::Milter(connection), _) => {
                 let (ruling, kept) = connection.ask(subject, message, deadline).await;
-                (ruling, kept.map(Connection::Milter))
+                (ruling, kept.map(|kept| Connection::Milter(Box::new(kept))))
             }
             (Connection::Rspamd(_), Talk::Milter(_)) => {
                 return Err(Trouble::Host("it is another filter".to_owned()));

@@ -78,7 +78,8 @@ impl Connection {
     ) -> Result<ResponseReader, Trouble> {
         let Rspamd { host, settings_id, password, .. } = rspamd;
         let Message { received, data, .. } = message;
-        let mut output = Vec::with_capacity(2048 + received.len() + PORTION_BYTES.min(data.bytes() as usize));
+        let first = usize::try_from(data.bytes()).unwrap_or(PORTION_BYTES).min(PORTION_BYTES);
+        let mut output = Vec::with_capacity(2048 + received.len() + first);
         let bytes = received.len() as u64 + data.bytes();
         Request { host, settings_id, password }.write_head(subject, bytes, &mut output);
         output.extend_from_slice(received);
