@@ -13,6 +13,7 @@ mod dovecot;
 mod explain_filters;
 mod faults;
 mod file_limits;
+mod filters;
 mod forged_mail;
 mod forward;
 mod forward_admin;

@@ -237,7 +237,7 @@ impl Watched {
 }
 
 /// How many fields a reader who ends lines at any line end sees; each line is one of a field.
-fn naive_fields(fields: &[u8]) -> usize {
+pub(in crate::filter) fn naive_fields(fields: &[u8]) -> usize {
     let Some(lines) = fields.strip_suffix(b"\r\n") else {
         assert!(fields.is_empty(), "whole lines");
         return 0;

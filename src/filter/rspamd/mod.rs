@@ -11,6 +11,8 @@
 
 mod answer;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod request;
 mod response;
 

@@ -41,9 +41,13 @@ const OPENING_WAIT_MAX: Duration = Duration::from_secs(5);
 /// A connection that was not used for this time is closed: before filters do that.
 const IDLE_MAX: Duration = Duration::from_secs(20);
 
-/// Who had less time than this for a message is not to blame for a lack of it: the message has waited for
-/// others.
+/// Who had less time than this for a message, or than half of all that it has, is not to blame for a lack of
+/// it: the message has waited for others.
 const FAIR_WAIT: Duration = Duration::from_secs(1);
+
+/// Whose turn comes when less than this part of its time is left is not asked about: the filter would look at
+/// it for nothing, and at more at a time than there are connections.
+const TURN_PARTS: u32 = 10;
 
 /// A filter as it is configured, with what of files is needed for it.
 #[derive(Debug, Clone)]
@@ -109,7 +113,7 @@ impl Plan {
 /// A connection that is kept.
 enum Connection {
     Rspamd(rspamd::Connection),
-    Milter(milter::Connection),
+    Milter(Box<milter::Connection>),
 }
 
 /// A filter, on its thread.
@@ -154,8 +158,12 @@ impl Filter {
         if self.state.borrow().is_down {
             return NO_ANSWER;
         }
-        let began = Instant::now();
         let deadline = since + self.plan.rules.timeout;
+        let had = deadline.saturating_duration_since(Instant::now());
+        if had < self.plan.rules.timeout / TURN_PARTS {
+            self.tell("no connection to it was free in time (`connections_max`)");
+            return NO_ANSWER;
+        }
         match self.ask(message, deadline).await {
             Ok(ruling) => self.carry_out(message, ruling),
             Err(Trouble::Message(why)) => {
@@ -163,9 +171,8 @@ impl Filter {
                 NO_ANSWER
             }
             Err(Trouble::Host(why) | Trouble::Stale(why)) => {
-                let had = deadline.saturating_duration_since(began);
                 self.tell(&why);
-                if had >= FAIR_WAIT.min(self.plan.rules.timeout) {
+                if had >= FAIR_WAIT.min(self.plan.rules.timeout / 2) {
                     self.note_down();
                 }
                 NO_ANSWER
@@ -212,7 +219,9 @@ impl Filter {
             Talk::Rspamd(rspamd) => {
                 Connection::Rspamd(rspamd::Connection::open(&rspamd.address, deadline).await?)
             }
-            Talk::Milter(address) => Connection::Milter(milter::Connection::open(address, deadline).await?),
+            Talk::Milter(address) => {
+                Connection::Milter(Box::new(milter::Connection::open(address, deadline).await?))
+            }
         })
     }
 
@@ -230,7 +239,7 @@ impl Filter {
             }
             (Connection::Milter(connection), _) => {
                 let (ruling, kept) = connection.ask(subject, message, deadline).await;
-                (ruling, kept.map(Connection::Milter))
+                (ruling, kept.map(|kept| Connection::Milter(Box::new(kept))))
             }
             (Connection::Rspamd(_), Talk::Milter(_)) => {
                 return Err(Trouble::Host("it is another filter".to_owned()));

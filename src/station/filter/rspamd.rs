@@ -29,12 +29,14 @@ pub(super) struct Rspamd {
 pub(super) struct Connection {
     stream: Stream,
     was_used: bool,
+    /// It has not taken all of a request: whatever is sent next it would take for the rest.
+    is_behind: bool,
 }
 
 impl Connection {
     pub(super) async fn open(address: &MapAddress, deadline: Instant) -> Result<Self, Trouble> {
         let stream = Stream::open(address, deadline).await.map_err(Trouble::host)?;
-        Ok(Self { stream, was_used: false })
+        Ok(Self { stream, was_used: false, is_behind: false })
     }
 
     /// Whether nothing has come on it since the last message.
@@ -60,7 +62,7 @@ impl Connection {
             Ok(response) => {
                 let judged = ruling(response.body(), rspamd.adds_fields);
                 self.was_used = true;
-                let kept = response.is_reusable().then_some(self);
+                let kept = (response.is_reusable() && !self.is_behind).then_some(self);
                 (judged.map_err(|why| Trouble::Message(why.to_string())), kept)
             }
             Err(why) => (Err(why), None),
@@ -76,7 +78,8 @@ impl Connection {
     ) -> Result<ResponseReader, Trouble> {
         let Rspamd { host, settings_id, password, .. } = rspamd;
         let Message { received, data, .. } = message;
-        let mut output = Vec::with_capacity(2048 + received.len() + PORTION_BYTES.min(data.bytes() as usize));
+        let first = usize::try_from(data.bytes()).unwrap_or(PORTION_BYTES).min(PORTION_BYTES);
+        let mut output = Vec::with_capacity(2048 + received.len() + first);
         let bytes = received.len() as u64 + data.bytes();
         Request { host, settings_id, password }.write_head(subject, bytes, &mut output);
         output.extend_from_slice(received);
@@ -92,8 +95,11 @@ impl Connection {
             match sent {
                 Ok(()) if goes_on => {}
                 Ok(()) => return self.response(deadline).await,
-                // It may have said why before it closed.
-                Err(error) => return self.response(deadline).await.map_err(|_| Trouble::host(error)),
+                // It may have said why before it closed, and one that was kept may have been closed long ago.
+                Err(_) => {
+                    self.is_behind = true;
+                    return self.response(deadline).await;
+                }
             }
         }
     }
