@@ -353,7 +353,7 @@ impl Ways {
             let (overflow, lookup, to_map) =
                 (self.overflow.clone(), self.lookup.clone(), self.to_map.clone());
             let (to_sink, stations) = (self.to_sink(number)?, self.stations.clone());
-            Ok(Ends { sockets, inbox, to_sink, overflow, lookup, to_map, to_dns, stations })
+            Ok(Ends { sockets, inbox, to_sink, overflow, lookup, to_map, stations, to_dns })
         });
         ends.collect()
     }

@@ -117,7 +117,7 @@ impl Simulation {
             ..shard::settings(&config, "mx.test")
         };
         let (stations, ways): (Vec<_>, Vec<_>) = match world.random(2) {
-            0 => (0..1 + world.random(3)).map(|_| Station::new(&world, letterbox.back.clone())).unzip(),
+            0 => (0..=world.random(3)).map(|_| Station::new(&world, letterbox.back.clone())).unzip(),
             _ => Default::default(),
         };
         let running = Builder::new(pool, settings, ToSink::Worker(to_sink), inbox)

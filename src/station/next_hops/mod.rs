@@ -224,13 +224,8 @@ impl Host {
 
     /// A session that can have a message now; `may_be_used`: one that had messages before will do.
     async fn session(self: &Rc<Self>, may_be_used: bool) -> Option<(Seat, bool)> {
-        while may_be_used {
-            let Some(session) = self.state.borrow_mut().idle.pop() else { break };
-            let mut seat = Seat { host: Rc::clone(self), session: Some(session) };
-            if seat.session.as_mut()?.is_alive().await {
-                return Some((seat, true));
-            }
-            seat.session = None;
+        if may_be_used && let Some(seat) = self.kept().await {
+            return Some((seat, true));
         }
         if self.state.borrow().open >= self.connections_max {
             return None;
@@ -245,6 +240,19 @@ impl Host {
             }
         }
         Some((seat, false))
+    }
+
+    /// A session that rests, and is open still.
+    async fn kept(self: &Rc<Self>) -> Option<Seat> {
+        loop {
+            let session = self.state.borrow_mut().idle.pop()?;
+            let mut seat = Seat { host: Rc::clone(self), session: Some(session) };
+            if seat.session.as_mut()?.is_alive().await {
+                return Some(seat);
+            }
+            // Its place is free again.
+            seat.session = None;
+        }
     }
 
     async fn open(&self) -> Result<Session, String> {
