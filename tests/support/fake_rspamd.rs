@@ -17,8 +17,8 @@ pub enum Manner {
     Judges(fn(&Asked) -> String),
     /// It answers with this JSON, an octet at a time, and keeps the connection.
     Drips(String),
-    /// It answers the first request of a connection with this JSON, and closes the connection in the middle of
-    /// the second one.
+    /// It answers the first request of a connection with this JSON, and closes the connection in the middle
+    /// of the second one.
     SaysFirst(String),
     /// It answers with this JSON, in chunks, and closes the connection.
     SaysOnce(String),

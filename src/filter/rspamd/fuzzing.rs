@@ -10,9 +10,9 @@ const FIELDS_BYTES_MAX: usize = 64 * 1024;
 /// Octets of the text of an error.
 const ERROR_BYTES_MAX: usize = 400;
 
-/// A response. Octet 0 has the settings (1: what follows is the body alone; 2: no fields are added), octet 1 the
-/// size of the pieces (0: any). How it is split changes nothing; a body is no longer than what came, and a
-/// connection is kept only where a naive reader sees its end; whatever it says becomes whole header fields,
+/// A response. Octet 0 has the settings (1: what follows is the body alone; 2: no fields are added), octet 1
+/// the size of the pieces (0: any). How it is split changes nothing; a body is no longer than what came, and
+/// a connection is kept only where a naive reader sees its end; whatever it says becomes whole header fields,
 /// one line of a reply, and names.
 pub fn check_rspamd(input: &[u8]) {
     let Some(([bits, size], octets)) = input.split_first_chunk::<2>() else { return };
