@@ -1,6 +1,7 @@
 //! A connection to another program.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -11,6 +12,9 @@ use crate::config::MapAddress;
 
 /// Octets that are received at a time.
 const STEP_BYTES: usize = 16 * 1024;
+
+/// Where a socket that is a file has no room for one more it is tried again so often.
+const ROOM_EVERY: Duration = Duration::from_millis(20);
 
 /// What octets go through both ways.
 trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -26,7 +30,7 @@ impl Stream {
     /// Connects.
     pub(super) async fn open(address: &MapAddress, deadline: Instant) -> io::Result<Self> {
         let socket: Box<dyn Duplex> = match address {
-            MapAddress::Unix(path) => Box::new(within(deadline, UnixStream::connect(path)).await?),
+            MapAddress::Unix(path) => Box::new(within(deadline, connect(path)).await?),
             MapAddress::Tcp(addresses) => {
                 let mut opened = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
                 for address in addresses {
@@ -60,6 +64,16 @@ impl Stream {
         let mut octets = Vec::with_capacity(1);
         let read = self.socket.read_buf(&mut octets);
         tokio::time::timeout(Duration::ZERO, read).await.is_ok()
+    }
+}
+
+/// Connects. Where as many wait to be taken as may (EAGAIN of unix(7)) it is tried until there is room.
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(ROOM_EVERY).await,
+            result => return result,
+        }
     }
 }
 

@@ -1,19 +1,17 @@
 //! Milters of others, which run on libmilter: what they are told, and what becomes of their answers.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringmx::filter::milter::{Fault, Loss, Phase, Session, Step};
 use ringmx::filter::{Action, Ruling, Subject};
 use ringmx::mail::client::{ClientFacts, Standing, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters};
 use ringmx::mail::queue_id::QueueId;
+use support::opendkim::OpenDkim;
 use support::py_milter::PyMilter;
 use support::signer::Signer;
 
@@ -285,55 +283,6 @@ fn a_connection_is_kept_while_libmilter_begins_anew() {
             assert_eq!(connection.step(), Step::Spent);
         }
         connection.quit();
-    }
-}
-
-/// opendkim in verify mode; it ends by drop.
-struct OpenDkim {
-    child: std::process::Child,
-    folder: tempfile::TempDir,
-}
-
-impl OpenDkim {
-    /// With this record of a key at `s._domainkey.example.net`, and more settings.
-    fn start(record: &str, settings: &str) -> Option<Self> {
-        let Some(program) = ["/usr/sbin/opendkim", "/usr/local/sbin/opendkim"]
-            .into_iter()
-            .find(|path| Path::new(path).exists())
-        else {
-            assert!(std::env::var_os("CI").is_none(), "CI needs opendkim");
-            println!("skipped: opendkim is not installed (Debian package: opendkim)");
-            return None;
-        };
-        let folder = tempfile::tempdir().expect("a temporary directory");
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        fs::write(path("keys"), format!("s._domainkey.example.net {record}\n")).expect("the key");
-        let common = format!(
-            "Mode v\nAuthservID mx.example.org\nSocket local:{}\nTestPublicKeys {}\nBackground no\n{settings}\n",
-            path("socket"),
-            path("keys")
-        );
-        fs::write(path("conf"), common).expect("a configuration");
-        let mut command = Command::new(program);
-        let child = command.args(["-f", "-x", &path("conf")]).stdin(Stdio::null()).spawn().expect("it runs");
-        let opendkim = Self { child, folder };
-        let begun = Instant::now();
-        while UnixStream::connect(opendkim.socket()).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "opendkim does not listen");
-            sleep(Duration::from_millis(20));
-        }
-        Some(opendkim)
-    }
-
-    fn socket(&self) -> std::path::PathBuf {
-        self.folder.path().join("socket")
-    }
-}
-
-impl Drop for OpenDkim {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -18,6 +18,9 @@ standard output: its name and what it is told. Arguments, of which those that ad
     macros=mail i {mail_addr}      the macros that it wants at this place
     leadspace=1
     symbols=i,j,_        macros of which each call is told with its value
+
+What a file `rules` beside a socket that is a file has, an argument a line, counts instead of those that came
+last, from the next SMTP connection on (not `actions`, `silent`, `unwanted`, `leadspace`).
 """
 import json
 import os
@@ -54,6 +57,13 @@ PLACES = {
 }
 
 words = [argument.split("=", 1) for argument in sys.argv[2:]]
+rules = os.path.join(os.path.dirname(sys.argv[1].removeprefix("unix:")), "rules")
+
+
+def read_rules():
+    if os.path.exists(rules):
+        with open(rules, encoding="utf-8") as lines:
+            words[:] = [line.rstrip("\n").split("=", 1) for line in lines]
 
 
 def all_of(word):
@@ -89,6 +99,7 @@ class Filter(Milter.Base):
         return ANSWERS[answer]
 
     def negotiate(self, opts):
+        read_rules()
         super().negotiate(opts)
         for value in all_of("macros"):
             place, *names = value.split()
@@ -102,6 +113,7 @@ class Filter(Milter.Base):
         return Milter.CONTINUE
 
     def connect(self, name, family, address):
+        read_rules()
         self.tell("connect", name, list(address) if isinstance(address, tuple) else address)
         return self.answer("connect")
 

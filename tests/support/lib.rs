@@ -5,11 +5,13 @@
 //! on it.
 #![cfg(feature = "server")]
 
+pub mod clamav;
 pub mod client;
 pub mod control_group;
 pub mod dialogue;
 pub mod dns_server;
 pub mod exchange;
+pub mod fake_milter;
 pub mod fake_rspamd;
 #[cfg(feature = "fuse")]
 pub mod faulty;
@@ -21,6 +23,7 @@ pub mod listed;
 pub mod load;
 pub mod map_server;
 pub mod next_hop;
+pub mod opendkim;
 pub mod operator_files;
 pub mod py_milter;
 pub mod python;

@@ -2,10 +2,12 @@
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::python::python_with;
 
@@ -17,6 +19,8 @@ const START_MAX: Duration = Duration::from_secs(20);
 pub struct PyMilter {
     child: Child,
     folder: tempfile::TempDir,
+    python: &'static str,
+    arguments: Vec<String>,
 }
 
 impl PyMilter {
@@ -25,18 +29,37 @@ impl PyMilter {
     pub fn start(arguments: &[&str]) -> Option<Self> {
         let python = python_with("Milter", "python3-milter")?;
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/milter_filter.py");
-        let said = File::create(folder.path().join("said")).expect("a file");
-        let mut command = Command::new(python);
-        command.arg(script).arg(format!("unix:{}", folder.path().join("socket").display()));
-        let child = command.args(arguments).stdin(Stdio::null()).stdout(said).spawn().expect("it runs");
-        let milter = Self { child, folder };
-        let begun = Instant::now();
-        while UnixStream::connect(milter.socket()).is_err() {
-            assert!(begun.elapsed() < START_MAX, "pymilter does not listen");
-            sleep(Duration::from_millis(20));
-        }
-        Some(milter)
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let child = run(python, folder.path(), &arguments);
+        Some(Self { child, folder, python, arguments })
+    }
+
+    /// Starts it again where it was, after it has ended.
+    pub fn start_again(&mut self) {
+        self.kill();
+        self.child = run(self.python, self.folder.path(), &self.arguments);
+    }
+
+    /// Other arguments, from the next SMTP connection on.
+    pub fn rules(&self, arguments: &[&str]) {
+        let (new, rules) = (self.folder.path().join("new"), self.folder.path().join("rules"));
+        let lines: String = arguments.iter().map(|argument| format!("{argument}\n")).collect();
+        fs::write(&new, lines).and_then(|()| fs::rename(&new, &rules)).expect("rules");
+    }
+
+    /// It stands still, and its connections stay.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// It goes on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
+        let _ = kill_process(id, signal);
     }
 
     /// Where it listens.
@@ -71,6 +94,21 @@ impl PyMilter {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs it until it listens.
+fn run(python: &str, folder: &Path, arguments: &[String]) -> Child {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/milter_filter.py");
+    let said = File::options().create(true).append(true).open(folder.join("said")).expect("a file");
+    let mut command = Command::new(python);
+    command.arg(script).arg(format!("unix:{}", folder.join("socket").display()));
+    let child = command.args(arguments).stdin(Stdio::null()).stdout(said).spawn().expect("it runs");
+    let begun = Instant::now();
+    while UnixStream::connect(folder.join("socket")).is_err() {
+        assert!(begun.elapsed() < START_MAX, "pymilter does not listen");
+        sleep(Duration::from_millis(20));
+    }
+    child
 }
 
 impl Drop for PyMilter {

@@ -39,6 +39,7 @@ mod log;
 mod log_lines;
 mod mailbox_lines;
 mod metrics;
+mod milters;
 mod power_cut;
 mod process;
 mod recipient_files;

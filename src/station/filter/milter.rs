@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use super::trouble::Trouble;
 use crate::config::MapAddress;
 use crate::filter::milter::{Fault, Loss, Session, Step};
-use crate::filter::{Ruling, Subject};
+use crate::filter::{Action, Ruling, Subject};
 use crate::handoff::message::Message;
 use crate::station::content::Content;
 use crate::station::stream::Stream;
 
-/// Octets of a header section that a milter is told. A longer one is nobody's mail, and is not asked about.
+/// Octets in which the end of a header section is looked for. A longer one is nobody's mail.
 const HEADER_BYTES_MAX: usize = 1 << 20;
 
 /// A connection between two messages.
@@ -47,7 +47,7 @@ impl Connection {
         deadline: Instant,
     ) -> (Result<Ruling, Trouble>, Option<Self>) {
         let ruling = match self.tell(subject, message, deadline).await {
-            Ok(Step::Done(ruling)) => Ok(ruling),
+            Ok(Step::Done(ruling)) => Ok(self.with_refused(ruling, subject)),
             Ok(Step::Over(fault)) => Err(self.trouble(fault)),
             Ok(step) => Err(Trouble::Host(format!("it stopped in the middle ({step:?})"))),
             Err(why) => {
@@ -75,6 +75,16 @@ impl Connection {
         let _ = self.stream.write(&self.output, deadline).await;
     }
 
+    /// A message that goes on for recipients that the milter refuses says so.
+    fn with_refused(&self, mut ruling: Ruling, subject: &Subject<'_>) -> Ruling {
+        let refused = self.session.refused_recipients();
+        if refused > 0 && matches!(ruling.action, Action::Pass | Action::Mark) {
+            let all = subject.envelope.recipients().len();
+            ruling.symbols.push(format!("refused {refused} of {all} recipients"));
+        }
+        ruling
+    }
+
     fn trouble(&self, fault: Fault) -> Trouble {
         if self.session.is_kept_unheard() && matches!(fault, Fault::Lost(Loss::Closed | Loss::Failed, _)) {
             return Trouble::Stale(fault.to_string());
@@ -90,36 +100,43 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Step, Trouble> {
         let mut content = Content::new(&message.data);
-        let mut portion = Vec::new();
+        let mut octets = Vec::new();
         let header = loop {
-            if let Some(end) = header_bytes(&portion) {
+            if let Some(end) = header_bytes(&octets) {
                 break end;
             }
-            if portion.len() > HEADER_BYTES_MAX {
-                return Err(Trouble::Message("its header section is longer than 1 MiB".to_owned()));
-            }
-            if !content.read(&mut portion).map_err(Trouble::message)? {
-                break portion.len();
+            // What comes after so much is told as body, with all that is no field before it.
+            if octets.len() > HEADER_BYTES_MAX || !content.read(&mut octets).map_err(Trouble::message)? {
+                break octets.len();
             }
         };
-        let (section, first) = portion.split_at(header);
-        self.session.begin(subject, section);
-        let mut step = self.go_on(deadline).await;
-        let mut body = first;
-        let mut next = Vec::new();
+        let body = octets.split_off(header);
+        self.session.begin(subject, &octets);
+        drop(octets);
+        let step = self.go_on(deadline).await;
+        self.tell_body(step, body, content, deadline).await
+    }
+
+    /// Tells it the body: these octets, and what is left of the content.
+    async fn tell_body(
+        &mut self,
+        mut step: Step,
+        mut body: Vec<u8>,
+        mut content: Content<'_>,
+        deadline: Instant,
+    ) -> Result<Step, Trouble> {
         while step == Step::NeedBody {
-            if body.is_empty() {
-                next.clear();
-                content.read(&mut next).map_err(Trouble::message)?;
-                body = &next;
-            }
+            // Each piece may cost a round trip: none is short but the last one.
+            while body.len() < self.session.body_bytes_max()
+                && content.read(&mut body).map_err(Trouble::message)?
+            {}
             if body.is_empty() {
                 self.session.end_body(&mut self.output);
             } else {
-                let mut rest = body;
+                let mut rest = &body[..];
                 self.session.give_body(&mut rest, &mut self.output);
-                // A borrow of `next` would end with it.
-                body = rest;
+                let given = body.len() - rest.len();
+                body.drain(..given);
             }
             step = self.go_on(deadline).await;
         }
