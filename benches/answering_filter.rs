@@ -1,5 +1,6 @@
-//! A content filter that answers at once, for `benches/filter.sh`: what is measured beside it is the receiver.
-//! It speaks rspamd's protocol as far as that goes, on connections that are kept, and passes everything.
+//! A content filter that answers at once, for `benches/filter.sh`: what is measured beside it is the
+//! receiver. It speaks rspamd's protocol as far as that goes, on connections that are kept, and passes
+//! everything.
 //!
 //!   cargo bench --bench answering_filter -- ADDRESS
 #![allow(missing_docs)]

@@ -1,7 +1,7 @@
 //! `ringmx explain`: what a client would be answered, and why: a session with the checks of the
 //! configuration, against the live DNS and the tables as they are on the disk. Nothing is sent to anybody but
-//! name servers and content filters, and nothing is stored. What only the running server knows is left out: who is connected, how
-//! often somebody came, how busy it is.
+//! name servers and content filters, and nothing is stored. What only the running server knows is left out:
+//! who is connected, how often somebody came, how busy it is.
 
 mod filters;
 mod message;

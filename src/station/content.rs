@@ -80,7 +80,7 @@ mod tests {
             [(0, 0), (0, 1), (0, 200_000), (1, 0), (100_000, 1), (2 * PORTION_BYTES, 0), (70_000, 70_000)]
         {
             let mut data = MailData::new(Arc::clone(pool.arena()));
-            let octets = |count: usize| (0..count).map(|at| (at % 251) as u8).collect::<Vec<_>>();
+            let octets = |count: usize| (0..=250_u8).cycle().take(count).collect::<Vec<_>>();
             let (first, second) = (octets(in_file), octets(after));
             if in_file > 0 {
                 data.append_copied(&mut pool, &first).expect("memory");

@@ -5,8 +5,8 @@
 //! hangs; in half of the runs messages pass stations on their way to the sink. `disk.rs` has disk sinks.
 //!
 //! After each run: every 250 stands for exactly one stored message, whole and unaltered, or one that a
-//! station has kept; nothing else is stored that a client was told is not; one reply a command, in order; all buffers and blocks came back;
-//! every connection ended.
+//! station has kept; nothing else is stored that a client was told is not; one reply a command, in order; all
+//! buffers and blocks came back; every connection ended.
 //!
 //! `SIMULATION_SEED=7` runs one seed again, `SIMULATION_SEEDS=100000` runs more of them; `SIMULATION_LOG=1`
 //! logs (see `disk.rs`).

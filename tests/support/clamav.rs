@@ -32,7 +32,7 @@ impl ClamAv {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().display();
         let database = folder.path().join("database");
-        let digits: String = EICAR.concat().bytes().map(|octet| format!("{octet:02x}")).collect();
+        let digits: String = data_encoding::HEXLOWER.encode(EICAR.concat().as_bytes());
         // Any file type, anywhere in it.
         fs::create_dir(&database).expect("a folder");
         fs::write(database.join("test.ndb"), format!("Eicar-Test:0:*:{digits}\n")).expect("a signature");

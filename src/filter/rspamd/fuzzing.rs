@@ -155,7 +155,7 @@ mod tests {
                 "messages": { "smtp_message": text },
                 "milter": { "add_headers": { name: value }, "spam_header": header },
             });
-            check_rspamd(&[&[1 | bits * 2, 0][..], answer.to_string().as_bytes()].concat());
+            check_rspamd(&[&[1 | (bits * 2), 0][..], answer.to_string().as_bytes()].concat());
         }
     }
 }

@@ -68,7 +68,7 @@ fn whatever_a_filter_does_there_is_the_right_reply_in_time() {
         octets(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
         octets(b"HTTP/1.1 302 Elsewhere\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n"),
         octets(&[&b"HTTP/1.1 200 OK\r\n"[..], &b"X: y\r\n".repeat(10_000)].concat()),
-        octets(&[&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b' '; 2 << 20]].concat()),
+        octets(&[&b"HTTP/1.1 200 OK\r\n\r\n"[..], &vec![b' '; 2 << 20]].concat()),
         octets(first.as_bytes()),
         json(""),
         json("{"),
@@ -215,9 +215,9 @@ fn while_a_filter_is_down_nobody_waits_and_its_return_is_noticed() {
         let begun = begun(&server, &long(), 5000);
         let is_stopped = round % 2 == 0;
         if is_stopped {
-            rspamd.pause()
+            rspamd.pause();
         } else {
-            rspamd.kill()
+            rspamd.kill();
         }
         let (mut client, rest) = begun;
         let start = Instant::now();
@@ -235,9 +235,9 @@ fn while_a_filter_is_down_nobody_waits_and_its_return_is_noticed() {
         assert!(!is_up(&server));
         assert!(told(&accepting, MESSAGE).starts_with("250"));
         if is_stopped {
-            rspamd.resume()
+            rspamd.resume();
         } else {
-            rspamd.start_again()
+            rspamd.start_again();
         }
         let start = Instant::now();
         while !told(&server, MESSAGE).starts_with("250") {
@@ -295,6 +295,8 @@ fn others_are_not_held_up_by_a_message_that_waits() {
         assert!(reply.starts_with("250") && took < AT_ONCE, "{reply} after {took:?}");
     }
     let others = start.elapsed();
-    slow.iter_mut().for_each(|client| drop(client.expect("250")));
+    for client in &mut slow {
+        client.expect("250");
+    }
     assert!(others < Duration::from_secs(3), "{others:?}: they were there before");
 }

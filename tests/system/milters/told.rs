@@ -65,7 +65,7 @@ fn case(header: &str, fields: &[(&str, &str)], body: impl AsRef<[u8]>) -> Case {
 
 fn cases() -> Vec<Case> {
     let many: Vec<(String, String)> = (0..4000).map(|at| (format!("X-{at}"), "y".repeat(200))).collect();
-    let header: String = many.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let header = many.iter().flat_map(|(name, value)| [name, ": ", value, "\r\n"]).collect::<String>();
     let long = "z".repeat(900);
     let folded = format!("A: {long}\r\n");
     vec![

@@ -85,9 +85,8 @@ pub(super) fn with_id(text: &str) -> String {
 fn it_is_told_the_macros_that_it_asks_for_where_it_asks() {
     let places = "0={client_addr},{client_port},{client_name},nothing| 2=mail_addr| 5=| 9=what|";
     script(&with_id(&format!(
-        "T: body=\n{OFFER}\nM: O 6 100 2ff {}\n\
+        "T: body=\n{OFFER}\nM: O 6 100 2ff {places}\n\
          R: DC {{client_addr}}=192.0.2.1 {{client_port}}=25 {{client_name}}=[192.0.2.1]\n\
-         R: DM {{mail_addr}}=a@s\nR: DT i=ID\nR: DN i=ID\nR: E\nM: c\n= pass\n= spent",
-        places
+         R: DM {{mail_addr}}=a@s\nR: DT i=ID\nR: DN i=ID\nR: E\nM: c\n= pass\n= spent"
     )));
 }
