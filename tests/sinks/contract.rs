@@ -172,9 +172,12 @@ fn configured(kind: &str, path: &Path) -> config::Sink {
         let text = format!("{listener}\n[[sink]]\nkind = {kind:?}\n{keys}");
         config::parse(&text, "sink.toml", Path::new("/")).map(|(config, _)| config.sink)
     };
-    parsed(format!("path = \"{}\"", path.display()))
+    let path = format!("path = \"{}\"\n", path.display());
+    let route = "fallback = \"spool\"\n[[forward]]\nto = [\"smtp://127.0.0.1:25\"]\n";
+    parsed(path.clone())
         .or_else(|_| parsed(String::new()))
-        .expect("nothing but a path is needed")
+        .or_else(|_| parsed(path + route))
+        .expect("nothing but a path is needed, and a next hop where mail is handed on at once")
 }
 
 fn pipe() -> (File, OwnedFd) {

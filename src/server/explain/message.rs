@@ -121,11 +121,14 @@ impl Explanation<'_> {
         let sender = sender_of(&self.session, self.supposed);
         report::members(&sender, judged.check.found(), judged.verdict, &mut text);
         let field = judged.field.map_or("null".to_owned(), |field| Json(field.as_bytes()).to_string());
+        let filters = match &*judged.filtered.found {
+            "" => String::new(),
+            found => format!(",\"filters\":[{found}]"),
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            ",\"authentication_results\":{field},\"filters\":[{}],\"reply\":{}}}",
-            judged.filtered.found,
+            ",\"authentication_results\":{field}{filters},\"reply\":{}}}",
             Json(judged.reply.as_bytes())
         );
         text
