@@ -51,6 +51,8 @@ pub struct Progress {
     pub is_trusted: bool,
     /// Stations that it has passed, or passed by.
     pub stations_passed: u8,
+    /// When it came back from its last station; none where it was at none.
+    pub passed_at: Option<Instant>,
     /// When a worker of the sink could take it; none before.
     pub handed_over: Option<Instant>,
 }
@@ -63,7 +65,7 @@ pub struct LogFacts {
     /// `Message-ID:` of the mail data, where its beginning has left memory; else it is looked for when it is
     /// told of.
     pub message_id: Option<Box<[u8]>>,
-    /// What content filters found, each in a few words.
+    /// What content filters found, each in a few words; and for whom a next hop has it already.
     pub filters: Vec<String>,
     /// When its phases began; none before it is complete.
     pub times: Option<Times>,

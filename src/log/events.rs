@@ -297,7 +297,8 @@ fields! {
     "recipients" Number;
     /// Octets of mail data
     "bytes" Number;
-    /// What each content filter found: its name, what came of it, score, names of what it found
+    /// What each content filter found: its name, what came of it, score, names of what it found. And for whom
+    /// a next hop has the message already (`kind = "forward"`)
     "filters" Texts;
     /// What became of the message: `stored`, `try-again-overload`, `try-again-local`, `try-again-no-space`,
     /// `refused`

@@ -173,6 +173,10 @@ counters! {
     buffer_stalls,
     /// Messages under way that lost their memory to the budget and are answered 451.
     memory_refusals,
+    /// Messages that a filter or the next hops had no room for: passed by, or answered 451.
+    stations_full,
+    /// Messages that a filter or a next hop kept for longer than it may, which are answered 451.
+    stations_late,
     /// Connections told 421 because they held most, or found no room, of what may wait to be parsed.
     held_refusals,
     /// Connections whose silent clients gave way because memory or places were scarce.

@@ -72,8 +72,8 @@ pub struct StationMetrics {
     pub duration: Histogram,
     /// Messages that are with the other program (gauge).
     pub in_flight: Counter,
-    /// Whether the other program is down (gauge).
-    pub is_down: Counter,
+    /// Other programs that are down (gauge).
+    pub down: Counter,
 }
 
 impl Default for StationMetrics {
@@ -82,7 +82,7 @@ impl Default for StationMetrics {
             actions: [const { Counter::new() }; _],
             duration: Histogram::default(),
             in_flight: Counter::new(),
-            is_down: Counter::new(),
+            down: Counter::new(),
         }
     }
 }
@@ -103,7 +103,7 @@ impl StationMetrics {
             actions: StationAction::ALL.map(|action| (action, count(action))),
             duration: self.duration.spread(),
             in_flight: self.in_flight.value(),
-            is_down: self.is_down.value() > 0,
+            down: self.down.value(),
         }
     }
 }
@@ -117,8 +117,8 @@ pub struct StationValues {
     pub duration: Spread,
     /// Messages that are with the other program.
     pub in_flight: u64,
-    /// Whether the other program is down.
-    pub is_down: bool,
+    /// Other programs that are down: of a filter one, or none.
+    pub down: u64,
 }
 
 #[cfg(test)]

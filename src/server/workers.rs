@@ -34,7 +34,7 @@ use crate::sink::space::Space;
 use crate::sink::spill_file::SpillTo;
 use crate::sink::spiller::Spiller;
 use crate::sink::{self, Report};
-use crate::station::{self, Rules, Station};
+use crate::station::{self, Station};
 use crate::threads::Threads;
 
 /// Starts the threads that work for shards.
@@ -184,12 +184,12 @@ impl Workers {
             let back: Vec<_> = self.letterboxes.iter().map(|shard| shard.back.clone()).collect();
             let (station, report) = (station.clone(), Arc::clone(&self.report));
             let metrics = self.registry.add_station(station.name());
-            let Rules { skips_trusted, bytes_max, timeout, otherwise } = station.rules();
+            let rules = station.rules();
             self.start(format!("station-{number}"), move |ready| {
                 let ended = station::run(&station, &consumer, &visits, back, (&report, &metrics), ready);
                 ended.map_err(|error| format!("nobody can be asked about messages: {error}"))
             })?;
-            Ok(ToStation { sender, skips_trusted, bytes_max, timeout, otherwise })
+            Ok(ToStation { sender, rules })
         };
         stations.iter().enumerate().map(start).collect()
     }

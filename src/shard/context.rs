@@ -189,6 +189,9 @@ impl<R: Ring> Context<R> {
         let ends = ends.into_iter().flatten().chain(message.progress.handed_over).chain([self.turn.now]);
         for (phase, to) in phases.into_iter().zip(ends) {
             let began = from.replace(to).unwrap_or(to);
+            // What stations took is counted there.
+            let passed = message.progress.passed_at.filter(|_| phase == Phase::HandoffWait);
+            let began = passed.unwrap_or(began);
             metrics.phase(phase).add_duration(to.saturating_duration_since(began));
         }
         match outcome {

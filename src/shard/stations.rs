@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::handoff::channel::{MustRing, Sender};
 use crate::handoff::message::Message;
-use crate::handoff::station::{Passage, Visit};
+use crate::handoff::station::{Passage, Rules, Visit};
 use crate::limits::STATION_MESSAGES_MAX;
 
 /// Past the time that a station has for a message its thread is taken to hang.
@@ -16,14 +16,8 @@ const SLACK: Duration = Duration::from_secs(5);
 pub struct ToStation {
     /// The way to its thread.
     pub sender: Sender<Visit>,
-    /// Messages of clients that are trusted pass by it.
-    pub skips_trusted: bool,
-    /// Larger messages pass by it, in octets of mail data.
-    pub bytes_max: u64,
-    /// It has so long for a message.
-    pub timeout: Duration,
-    /// What becomes of a message that it has no room or no time for.
-    pub otherwise: Passage,
+    /// Which messages it sees.
+    pub rules: Rules,
 }
 
 /// A shard's ways to its stations.
@@ -54,26 +48,23 @@ impl Stations {
 
     /// Sends a message to the next station that has to see it.
     pub(super) fn send(&mut self, mut message: Box<Message>, now: Instant) -> Sent {
-        while let Some(way) = self.ways.get(usize::from(message.progress.stations_passed)) {
+        while let Some(ToStation { sender, rules }) =
+            self.ways.get(usize::from(message.progress.stations_passed))
+        {
             message.progress.stations_passed += 1;
-            let passes_by =
-                (way.skips_trusted && message.progress.is_trusted) || message.data.bytes() > way.bytes_max;
-            if passes_by {
+            if !rules.see(&message) {
                 continue;
             }
-            let sent = if self.away < STATION_MESSAGES_MAX {
-                way.sender.try_send(Visit { message, since: now }).map_err(|visit| visit.message)
-            } else {
-                Err(message)
-            };
-            match sent {
+            if self.away == STATION_MESSAGES_MAX {
+                return Sent::Turned(message, rules.otherwise.clone());
+            }
+            return match sender.try_send(Visit { message, since: now }) {
                 Ok(must_ring) => {
                     self.away += 1;
-                    return Sent::Away(must_ring, now + way.timeout + SLACK);
+                    Sent::Away(must_ring, now + rules.timeout + SLACK)
                 }
-                Err(back) if way.otherwise == Passage::GoesOn => message = back,
-                Err(back) => return Sent::Turned(back, way.otherwise.clone()),
-            }
+                Err(Visit { message, .. }) => Sent::Turned(message, rules.otherwise.clone()),
+            };
         }
         Sent::Through(message)
     }

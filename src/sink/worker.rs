@@ -133,7 +133,10 @@ fn store(
     metrics: &SinkMetrics,
 ) {
     let began = Instant::now();
-    let oldest = batch.iter().filter_map(|message| Some(message.log.times?.complete)).min();
+    // What others took before is not the sink's wait.
+    let since =
+        |message: &Message| message.progress.passed_at.or(message.log.times.map(|times| times.complete));
+    let oldest = batch.iter().filter_map(|message| since(message)).min();
     metrics.begin_batch(oldest.unwrap_or(began), began);
     sink.store(batch, outcomes);
     let failures = outcomes.iter().filter(|outcome| **outcome != Outcome::Stored).count();

@@ -11,34 +11,33 @@
 //! are with the other program at a time, the others wait in the channel, and whose time is over is answered
 //! without it. A program that is down is known to be: messages wait for it no more until a probe finds it.
 
+mod caught;
 mod content;
 mod filter;
+mod idle;
 mod next_hops;
-mod rules;
+mod standing;
 mod stream;
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Instant;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
+use self::caught::caught;
 use self::filter::{Filter, Plan};
 use self::next_hops::NextHops;
-pub use self::rules::Rules;
 use crate::config::{Config, CutThrough};
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::handoff::message::Message;
-use crate::handoff::station::{Back, Passage, Visit};
+use crate::handoff::station::{Back, Passage, Rules, Visit};
 use crate::metrics::{StationAction, StationMetrics, StationName};
 use crate::sink::Report;
 use crate::sink::Site;
@@ -108,7 +107,7 @@ impl Asker {
         match &station.kind {
             Kind::Filter(plan) => Self::Filter(Filter::new(plan, report, metrics)),
             Kind::NextHops { routes, hostname, tls } => {
-                Self::NextHops(NextHops::new(routes, hostname, tls, report))
+                Self::NextHops(NextHops::new(routes, hostname, tls, (report, metrics)))
             }
         }
     }
@@ -174,8 +173,7 @@ pub fn ask_by_hand(
         for station in &stations {
             let StationName::Filter(name) = station.name() else { continue };
             let rules = station.rules();
-            if (rules.skips_trusted && message.progress.is_trusted) || message.data.bytes() > rules.bytes_max
-            {
+            if !rules.see(message) {
                 tell(&name, None, message);
                 continue;
             }
@@ -205,28 +203,34 @@ struct Desk {
     freed: Notify,
 }
 
-/// Takes messages until no shard can send any more.
+/// Takes messages until no shard can send any more. What is under way then is nobody's: no shard is left.
 #[allow(unsafe_code)]
 async fn serve(consumer: &Consumer, visits: &Receiver<Visit>, desk: &Rc<Desk>) -> io::Result<()> {
     // SAFETY: the bell's descriptor is open as long as `consumer`, which outlives this function.
     let bell = unsafe { AsyncFd::register(consumer.bell().as_fd())? };
+    // Messages that wait for others. No more than all shards may have away.
+    let mut waiting = VecDeque::new();
     loop {
+        while desk.free.get() > 0
+            && let Some(visit) = waiting.pop_front()
+        {
+            Desk::take(desk, visit);
+            // The tasks have a turn after each message: else answers would wait for the last one.
+            tokio::task::yield_now().await;
+        }
         match visits.take() {
-            Waiting::Item(visit) => {
-                Desk::take(desk, visit);
-                // The tasks have a turn after each message: else answers would wait for the last one.
-                tokio::task::yield_now().await;
-                // More messages wait in the channel.
-                while desk.free.get() == 0 {
-                    desk.freed.notified().await;
-                }
-            }
+            Waiting::Item(visit) => waiting.push_back(visit),
             Waiting::Ended => return Ok(()),
             Waiting::Nothing => {
                 if consumer.park(|| visits.is_empty()) {
-                    let mut rung = bell.readable().await?;
-                    consumer.bell().clear();
-                    rung.clear_ready();
+                    tokio::select! {
+                        rung = bell.readable() => {
+                            let mut rung = rung?;
+                            consumer.bell().clear();
+                            rung.clear_ready();
+                        }
+                        () = desk.freed.notified() => {}
+                    }
                     consumer.unpark();
                 }
             }
@@ -270,15 +274,4 @@ impl Desk {
             shard.ring_if_parked();
         }
     }
-}
-
-/// What this comes to; none where it panics: what a stranger has sent ends nothing but its own message.
-async fn caught<T>(what: impl Future<Output = T>) -> Option<T> {
-    let mut what = pin!(what);
-    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| what.as_mut().poll(context))) {
-        Ok(Poll::Ready(done)) => Poll::Ready(Some(done)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(None),
-    })
-    .await
 }

@@ -1,10 +1,13 @@
 //! A connection to another program.
 
+use std::future::poll_fn;
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
@@ -61,9 +64,10 @@ impl Stream {
     /// Whether the other end has said something, or has ended, since it was heard last: nothing is awaited
     /// for.
     pub(super) async fn is_over(&mut self) -> bool {
-        let mut octets = Vec::with_capacity(1);
-        let read = self.socket.read_buf(&mut octets);
-        tokio::time::timeout(Duration::ZERO, read).await.is_ok()
+        let mut octet = [0];
+        let mut octet = ReadBuf::new(&mut octet);
+        poll_fn(|context| Poll::Ready(Pin::new(&mut *self.socket).poll_read(context, &mut octet).is_ready()))
+            .await
     }
 }
 

@@ -1,12 +1,12 @@
 //! A station of the simulation: slow, out of order, sometimes silent for longer than it may be, and of every
 //! opinion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ringmx::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use ringmx::handoff::message::Message;
-use ringmx::handoff::station::{Back, Passage, Visit};
+use ringmx::handoff::station::{Back, Passage, Rules, Visit};
 use ringmx::mail::foreign_reply::{ForeignReply, Stranger};
 use ringmx::ring::simulated::World;
 use ringmx::shard::stations::ToStation;
@@ -21,6 +21,10 @@ pub struct Station {
     under_way: Vec<(Visit, Duration)>,
     /// What it kept as its own, by the first line of the mail data.
     pub delivered: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What it let nobody have, by the first line.
+    pub discarded: BTreeSet<Vec<u8>>,
+    /// Messages that it was asked about.
+    pub visits_seen: u64,
     hangs: bool,
 }
 
@@ -31,9 +35,13 @@ impl Station {
         let (sender, visits) = consumer.channel(1 + usize::try_from(world.random(6)).expect("small"));
         let otherwise = if world.random(2) == 0 { Passage::GoesOn } else { Passage::Unanswered };
         let bytes_max = if world.random(4) == 0 { 2000 } else { u64::MAX };
-        let way = ToStation { sender, skips_trusted: false, bytes_max, timeout: TIMEOUT, otherwise };
+        let rules = Rules { skips_trusted: false, bytes_max, timeout: TIMEOUT, otherwise };
+        let way = ToStation { sender, rules };
         let hangs = world.random(4) == 0;
-        (Self { visits, back, under_way: Vec::new(), delivered: BTreeMap::new(), hangs }, way)
+        let (delivered, discarded) = Default::default();
+        let station =
+            Self { visits, back, under_way: Vec::new(), delivered, discarded, visits_seen: 0, hangs };
+        (station, way)
     }
 
     /// Every visit ends from now on.
@@ -68,17 +76,21 @@ impl Station {
     }
 
     fn judge(&mut self, message: &mut Message, world: &World) -> Passage {
+        self.visits_seen += 1;
         let refusal = |code| ForeignReply::new(code, None, b"No").map(Box::new).expect("it refuses");
         match world.random(12) {
             0 => Passage::Refused(Stranger::Filter, refusal(550)),
             1 => Passage::Refused(Stranger::NextHop, refusal(452)),
             2 => Passage::Greylisted,
             3 => Passage::Unanswered,
+            6 => {
+                self.discarded.insert(first_line(&octets(message)));
+                Passage::Discarded
+            }
             4 => {
                 let data = octets(message);
-                let line = data.split(|octet| *octet == b'\r').next().unwrap_or_default().to_vec();
-                assert_eq!(self.delivered.insert(line, data), None, "a message is there once");
-                Passage::Done
+                assert_eq!(self.delivered.insert(first_line(&data), data), None, "a message is there once");
+                Passage::Delivered
             }
             // Fields in front of it.
             5 => {
@@ -88,6 +100,11 @@ impl Station {
             _ => Passage::GoesOn,
         }
     }
+}
+
+/// By this a message is known.
+pub fn first_line(data: &[u8]) -> Vec<u8> {
+    data.split(|octet| *octet == b'\r').next().unwrap_or_default().to_vec()
 }
 
 fn octets(message: &mut Message) -> Vec<u8> {

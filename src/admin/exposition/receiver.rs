@@ -177,8 +177,10 @@ metrics! { Receiver:
     "filter_messages_in_flight" Gauge ["filter"] "Messages that a content filter is asked about now.",
         |s, to| to.each("filter", s.snapshot.filters().map(|(filter, values)| (filter, values.in_flight)));
     "filter_up" Gauge ["filter"] "0 while a content filter does not answer, and is probed.",
-        |s, to| to.each("filter", s.snapshot.filters().map(|(filter, values)| (filter, u8::from(!values.is_down))));
-    "cut_through_messages_total" Counter ["action"] "Messages that were offered to their next hop before their client was answered (kind forward), by what came of it: deliver, refuse (5yz), pass (some recipients have it, the spool is for the others), none (to the spool).",
+        |s, to| to.each("filter", s.snapshot.filters().map(|(filter, values)| (filter, u8::from(values.down == 0))));
+    "station_messages_turned_total" Counter ["why"] "Messages that were not with a filter, or the next hops of kind forward, as they should: full (no room among those that wait; passed by, or answered 451), late (never came back in time, 451).",
+        |s, to| to.each("why", [("full", s.total.stations_full), ("late", s.total.stations_late)]);
+    "cut_through_messages_total" Counter ["action"] "Messages of kind forward by what came of them before their client was answered: deliver, refuse (5yz), pass (some recipients have it, the spool is for the others), none (to the spool, whether or not the next hop was asked).",
         |s, to| if let Some(values) = s.snapshot.next_hops() {
             let shown =
                 [StationAction::Delivered, StationAction::Refused, StationAction::Passed, StationAction::Unanswered];
@@ -189,6 +191,10 @@ metrics! { Receiver:
     "cut_through_duration_seconds" Histogram [] "How long such a message took, from the shard and back.",
         |s, to| if let Some(values) = s.snapshot.next_hops() {
             to.histogram(&[], &PHASES, &values.duration);
+        };
+    "cut_through_hosts_down" Gauge [] "Next hops that take no mail before the 250 now, and are tried once a second.",
+        |s, to| if let Some(values) = s.snapshot.next_hops() {
+            to.add(&[], values.down);
         };
     "spill_files" Gauge [] "Spill files of messages that are too large or too slow for memory.",
         |s, to| to.add(&[], s.snapshot.spill.files);

@@ -335,7 +335,7 @@ fn filters(snapshot: &Snapshot) -> Vec<Filter> {
         let unanswered = sum(&[StationAction::Unanswered]);
         Filter {
             filter: name.to_owned(),
-            up: !values.is_down,
+            up: values.down == 0,
             in_flight: values.in_flight,
             answered_total: sum(&StationAction::ALL) - unanswered,
             refused_total: sum(&[StationAction::Refused, StationAction::PutOff, StationAction::Greylisted]),

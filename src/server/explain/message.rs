@@ -13,6 +13,7 @@ use crate::auth::rules::AuthRules;
 use crate::auth::sender::Sender;
 use crate::auth::verdict::{Circumstances, ReverseLookup, Verdict, decide};
 use crate::escape::Json;
+use crate::front::checks::Greylisting;
 use crate::front::reverse_dns::ReverseDns;
 use crate::front::score::Score;
 use crate::handoff::station::Passage;
@@ -190,9 +191,13 @@ impl Explanation<'_> {
         }
         let reply = match &filtered.passage {
             Some(Passage::Refused(_, words)) => words.to_string(),
-            Some(Passage::Greylisted) => self.session.wording_of(Denial::GREYLISTED),
+            Some(Passage::Greylisted) if self.config.front.rules.greylisting != Greylisting::Off => {
+                self.session.wording_of(Denial::GREYLISTED)
+            }
             Some(Passage::Unanswered) => self.session.wording_of(Denial::FILTER_UNKNOWN),
-            Some(Passage::GoesOn | Passage::Done) | None => reply,
+            Some(Passage::GoesOn | Passage::Greylisted | Passage::Delivered | Passage::Discarded) | None => {
+                reply
+            }
         };
         let field = self.auth.is_some().then(|| value_of(&field));
         Judged { check, verdict, field, reverse_name, score, filtered, reply }

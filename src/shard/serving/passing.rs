@@ -11,7 +11,7 @@ use super::Serving;
 use super::screened::tell_standing;
 use crate::handoff::message::{Message, Receipt};
 use crate::handoff::station::{Back, Passage};
-use crate::mail::outcome::Outcome;
+use crate::mail::outcome::{Outcome, TryAgain};
 use crate::ring::Ring;
 use crate::shard::context::Context;
 use crate::shard::delivery::Handed;
@@ -64,7 +64,10 @@ impl Serving {
                 self.session.wait_until(until, now);
                 context.ring_if(must_ring);
             }
-            Sent::Turned(message, passage) => self.pass(message, passage, context),
+            Sent::Turned(message, passage) => {
+                context.metrics.stations_full.add(1);
+                self.pass(message, passage, context);
+            }
             Sent::Through(message) => match context.delivery.hand_over(message, now) {
                 Handed::Away(must_ring) => context.ring_if(must_ring),
                 Handed::Waiting => {}
@@ -82,7 +85,8 @@ impl Serving {
         back: Back,
         context: &mut Context<R>,
     ) -> bool {
-        let Back { message, passage } = back;
+        let Back { mut message, passage } = back;
+        message.progress.passed_at = Some(context.turn.now);
         let waits =
             |one: &&mut Self| one.at_station == Some(message.id) && one.session.asked::<Storing>().is_some();
         if let Some(one) = serving.filter(waits) {
@@ -93,10 +97,12 @@ impl Serving {
         }
         match passage {
             // Others have it, and its client may send it again.
-            Passage::Done => context.finish(Receipt { message, outcome: Outcome::Stored }, false),
-            Passage::GoesOn | Passage::Refused(..) | Passage::Greylisted | Passage::Unanswered => {
-                context.delivery.recycle(message, &mut context.pool);
-            }
+            Passage::Delivered => context.finish(Receipt { message, outcome: Outcome::Stored }, false),
+            Passage::GoesOn
+            | Passage::Discarded
+            | Passage::Refused(..)
+            | Passage::Greylisted
+            | Passage::Unanswered => context.delivery.recycle(message, &mut context.pool),
         }
         false
     }
@@ -105,10 +111,18 @@ impl Serving {
     fn pass<R: Ring>(&mut self, message: Box<Message>, passage: Passage, context: &mut Context<R>) {
         let refusal = match passage {
             Passage::GoesOn => return self.go_on(message, context),
-            Passage::Done => {
+            Passage::Greylisted if self.came_before(&message.envelope, &context.turn) => {
+                return self.go_on(message, context);
+            }
+            Passage::Delivered => {
                 let receipt = Receipt { message, outcome: Outcome::Stored };
                 Self::conclude(Some(self), receipt, context);
                 return;
+            }
+            Passage::Discarded => {
+                // Its client has sent nothing that anybody wanted: it has proved nothing by that.
+                let told = self.resolve_delivery(Delivered::Accepted(message.id), context);
+                return context.finish(Receipt { message, outcome: Outcome::Stored }, told);
             }
             Passage::Refused(who, words) => Delivered::RefusedBy(who, words),
             Passage::Greylisted => Delivered::Denied(Denial::GREYLISTED),
@@ -125,7 +139,8 @@ impl Serving {
         if self.at_station.take().is_none() {
             return false;
         }
-        let told = self.resolve_delivery(Delivered::Denied(Denial::FILTER_UNKNOWN), context);
+        context.metrics.stations_late.add(1);
+        let told = self.resolve_delivery(Delivered::TryAgain(TryAgain::Overload), context);
         if told {
             self.log_refusals(None, context);
         }

@@ -325,14 +325,32 @@ impl Serving {
 
     /// What the greylist says of a recipient. Without a ruling that greylists it knows everybody.
     fn greet(&self, reverse_path: &[u8], recipient: Mailbox<'_>, turn: &Turn) -> Greeting {
-        let ruling = self.screening.as_ref().and_then(|screening| screening.ruling.as_ref());
-        let origin = match ruling.and_then(|ruling| ruling.greylist.as_ref()) {
-            Some(Origin::Domain(domain)) => greylist::Origin::Domain(domain),
-            Some(Origin::Client(client)) => greylist::Origin::Client(*client),
-            None => return Greeting::Known,
+        let (Some(origin), Some(greylist)) = (self.origin(), &self.front.greylist) else {
+            return Greeting::Known;
         };
-        let Some(greylist) = &self.front.greylist else { return Greeting::Known };
         greylist.greet(origin, reverse_path, recipient.whole, turn.wall_clock)
+    }
+
+    /// Under what the ruling greylists; none where it does not.
+    fn origin(&self) -> Option<greylist::Origin<'_>> {
+        let ruling = self.screening.as_ref().and_then(|screening| screening.ruling.as_ref());
+        Some(match ruling?.greylist.as_ref()? {
+            Origin::Domain(domain) => greylist::Origin::Domain(domain),
+            Origin::Client(client) => greylist::Origin::Client(*client),
+        })
+    }
+
+    /// Whether a complete message, which a filter would greylist, may go on: one of its recipients is known
+    /// from before. Where nobody is greylisted all are.
+    pub(super) fn came_before(&self, envelope: &Envelope, turn: &Turn) -> bool {
+        let Some(greylist) = &self.front.greylist else { return true };
+        let origin = self.origin().unwrap_or(greylist::Origin::Client(self.session.client().ip()));
+        // Each is remembered, so that the next time all are known.
+        let greet = |recipient: Mailbox<'_>| {
+            greylist.greet(origin, envelope.reverse_path(), recipient.whole, turn.wall_clock)
+        };
+        let known = envelope.recipients().filter(|recipient| greet(*recipient) == Greeting::Known);
+        known.count() > 0
     }
 
     /// Whether somebody who is greylisted is told so. Otherwise the log tells of it.

@@ -13,7 +13,10 @@ use crate::station::content::Content;
 use crate::station::stream::Stream;
 
 /// Octets in which the end of a header section is looked for. A longer one is nobody's mail.
-const HEADER_BYTES_MAX: usize = 1 << 20;
+pub(super) const HEADER_BYTES_MAX: usize = 256 * 1024;
+
+/// Memory that a connection keeps for the next message: that of usual ones.
+const KEPT_BYTES: usize = 16 * 1024;
 
 /// A connection between two messages.
 pub(super) struct Connection {
@@ -58,7 +61,11 @@ impl Connection {
         if ruling.is_err() {
             return (ruling, None);
         }
-        match self.go_on(deadline).await {
+        let step = self.go_on(deadline).await;
+        // While it rests it holds no memory of the message.
+        self.input.shrink_to(KEPT_BYTES);
+        self.output.shrink_to(KEPT_BYTES);
+        match step {
             Step::Ready => (ruling, Some(self)),
             Step::Over(_) => (ruling, None),
             _ => {
@@ -89,7 +96,11 @@ impl Connection {
         if self.session.is_kept_unheard() && matches!(fault, Fault::Lost(Loss::Closed | Loss::Failed, _)) {
             return Trouble::Stale(fault.to_string());
         }
-        Trouble::Host(fault.to_string())
+        match fault {
+            // What it wants to add may be made of the message.
+            Fault::TooMuchAdded | Fault::FieldName | Fault::ReplyCode => Trouble::Message(fault.to_string()),
+            fault => Trouble::Host(fault.to_string()),
+        }
     }
 
     /// Tells the milter all of a message, until it is done with it.

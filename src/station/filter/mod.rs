@@ -11,7 +11,6 @@ mod milter;
 mod rspamd;
 mod trouble;
 
-use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io;
 use std::rc::Rc;
@@ -25,15 +24,13 @@ use crate::config::{self, FilterFailure, FilterKind, FilterSkip, MapAddress};
 use crate::escape::Json;
 use crate::filter::{Action, Ruling, Subject};
 use crate::handoff::message::Message;
-use crate::handoff::station::Passage;
+use crate::handoff::station::{Passage, Rules};
 use crate::mail::foreign_reply::Stranger;
 use crate::metrics::{StationAction, StationMetrics};
 use crate::sink::Report;
 use crate::sink::Site;
-use crate::station::rules::Rules;
-
-/// A filter that is down is tried again so often.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
+use crate::station::idle::Idle;
+use crate::station::standing::Standing;
 
 /// It has so long to let somebody connect, and to answer a probe.
 const OPENING_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -120,15 +117,8 @@ enum Connection {
 pub(super) struct Filter {
     plan: Plan,
     report: Arc<dyn Report>,
-    metrics: Arc<StationMetrics>,
-    state: RefCell<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// The one that was used last is at the end.
-    idle: Vec<(Connection, Instant)>,
-    is_down: bool,
+    idle: Idle<Connection>,
+    standing: Rc<Standing>,
 }
 
 impl Filter {
@@ -136,8 +126,8 @@ impl Filter {
         let filter = Rc::new(Self {
             plan: plan.clone(),
             report: Arc::clone(report),
-            metrics: Arc::clone(metrics),
-            state: RefCell::default(),
+            idle: Idle::default(),
+            standing: Standing::new(metrics),
         });
         tokio::task::spawn_local(Rc::clone(&filter).close_idle());
         filter
@@ -155,7 +145,7 @@ impl Filter {
         since: Instant,
     ) -> (StationAction, Passage) {
         const NO_ANSWER: (StationAction, Passage) = (StationAction::Unanswered, Passage::Unanswered);
-        if self.state.borrow().is_down {
+        if self.standing.is_down() {
             return NO_ANSWER;
         }
         let deadline = since + self.plan.rules.timeout;
@@ -165,7 +155,10 @@ impl Filter {
             return NO_ANSWER;
         }
         match self.ask(message, deadline).await {
-            Ok(ruling) => self.carry_out(message, ruling),
+            Ok(ruling) => {
+                self.standing.note_well();
+                self.carry_out(message, ruling)
+            }
             Err(Trouble::Message(why)) => {
                 self.tell(&why);
                 NO_ANSWER
@@ -173,7 +166,7 @@ impl Filter {
             Err(Trouble::Host(why) | Trouble::Stale(why)) => {
                 self.tell(&why);
                 if had >= FAIR_WAIT.min(self.plan.rules.timeout / 2) {
-                    self.note_down();
+                    self.note_down(Instant::now() >= deadline);
                 }
                 NO_ANSWER
             }
@@ -202,7 +195,7 @@ impl Filter {
     /// A connection that rests, and is open still.
     async fn kept(&self) -> Option<Connection> {
         loop {
-            let (mut connection, _) = self.state.borrow_mut().idle.pop()?;
+            let mut connection = self.idle.pop()?;
             let is_alive = match &mut connection {
                 Connection::Rspamd(connection) => connection.is_alive().await,
                 Connection::Milter(connection) => connection.is_alive().await,
@@ -246,7 +239,7 @@ impl Filter {
             }
         };
         if let Some(kept) = kept {
-            self.state.borrow_mut().idle.push((kept, Instant::now()));
+            self.idle.push(kept);
         }
         ruling
     }
@@ -258,7 +251,7 @@ impl Filter {
             Action::Pass => (StationAction::Passed, Passage::GoesOn),
             Action::Mark => (StationAction::Marked, Passage::GoesOn),
             Action::Greylist => (StationAction::Greylisted, Passage::Greylisted),
-            Action::Discard => (StationAction::Discarded, Passage::Done),
+            Action::Discard => (StationAction::Discarded, Passage::Discarded),
             Action::Refuse(words) => {
                 let action =
                     if words.is_permanent() { StationAction::Refused } else { StationAction::PutOff };
@@ -275,7 +268,9 @@ impl Filter {
             }
             _ => {}
         }
-        if passage == Passage::GoesOn && self.plan.adds_fields && !fields.is_empty() {
+        // One that is greylisted goes on when it has come before.
+        let may_go_on = matches!(passage, Passage::GoesOn | Passage::Greylisted);
+        if may_go_on && self.plan.adds_fields && !fields.is_empty() {
             // In front of everything: what leads over to the mail data is at the end of our own fields.
             message.received.splice(..0, fields);
         }
@@ -291,26 +286,22 @@ impl Filter {
     }
 
     /// No message waits for it any more, until a probe finds it.
-    fn note_down(self: &Rc<Self>) {
-        let mut state = self.state.borrow_mut();
-        state.idle.clear();
-        if !std::mem::replace(&mut state.is_down, true) {
-            self.metrics.is_down.set(1);
-            tokio::task::spawn_local(Rc::clone(self).probe());
-        }
+    fn note_down(self: &Rc<Self>, hangs: bool) {
+        drop(self.idle.take());
+        let filter = Rc::clone(self);
+        self.standing.note_down(hangs, move || Rc::clone(&filter).answers());
     }
 
-    /// Asks whether it is there until it says so.
-    async fn probe(self: Rc<Self>) {
-        while self.probe_once().await.is_err() {
-            tokio::time::sleep(PROBE_EVERY).await;
+    /// Whether it is there and answers.
+    async fn answers(self: Rc<Self>) -> bool {
+        let answers = self.probe().await.is_ok();
+        if answers {
+            self.report.note(&format!("the filter {} answers again", self.plan.name));
         }
-        self.metrics.is_down.set(0);
-        self.state.borrow_mut().is_down = false;
-        self.report.note(&format!("the filter {} answers again", self.plan.name));
+        answers
     }
 
-    async fn probe_once(&self) -> Result<(), Trouble> {
+    async fn probe(&self) -> Result<(), Trouble> {
         let deadline = (Instant::now() + OPENING_WAIT_MAX).into();
         match self.open(deadline).await? {
             Connection::Rspamd(connection) => connection.ping(deadline).await,
@@ -326,23 +317,13 @@ impl Filter {
     async fn close_idle(self: Rc<Self>) {
         loop {
             tokio::time::sleep(IDLE_MAX / 4).await;
-            let rested = self.take_rested();
             let deadline = (Instant::now() + Duration::from_secs(1)).into();
-            for connection in rested {
+            for connection in self.idle.take_rested(IDLE_MAX) {
                 if let Connection::Milter(connection) = connection {
                     connection.quit(deadline).await;
                 }
             }
         }
-    }
-
-    fn take_rested(&self) -> Vec<Connection> {
-        let mut state = self.state.borrow_mut();
-        let has_rested = |(_, at): &(Connection, Instant)| at.elapsed() >= IDLE_MAX;
-        let (rested, young): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.idle).into_iter().partition(has_rested);
-        state.idle = young;
-        rested.into_iter().map(|(connection, _)| connection).collect()
     }
 }
 

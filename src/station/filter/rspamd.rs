@@ -129,8 +129,8 @@ impl Connection {
             match reader.feed(&input) {
                 Ok(true) => return Ok(reader),
                 Ok(false) => {}
-                // It does not like the message.
-                Err(why @ ResponseError::Status(400..=499, _)) => {
+                // It has answered, and cannot look at this message: others have nothing to do with that.
+                Err(why @ (ResponseError::Status(..) | ResponseError::BodyTooLong)) => {
                     return Err(Trouble::Message(why.to_string()));
                 }
                 Err(why) => return Err(Trouble::Host(why.to_string())),

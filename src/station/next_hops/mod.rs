@@ -14,14 +14,14 @@
 
 mod session;
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::session::{Deadlines, Fate, Secured, Session, Trouble};
+use self::session::{Deadlines, Delivered, Fate, Secured, Session, Trouble};
 use crate::client::{Protocol, Settings, Tls};
 use crate::config::forward::{HopPlace, HopProtocol, HopTls, NextHop};
 use crate::config::{CutThrough, CutThroughRoute, MapAddress};
@@ -29,9 +29,11 @@ use crate::handoff::message::Message;
 use crate::handoff::station::Passage;
 use crate::mail::envelope::Notify;
 use crate::mail::foreign_reply::Stranger;
-use crate::metrics::StationAction;
+use crate::metrics::{StationAction, StationMetrics};
 use crate::sink::Report;
 use crate::sink::Site;
+use crate::station::idle::Idle;
+use crate::station::standing::Standing;
 use crate::tls::as_client::{AUTHORITIES, TlsSettings};
 
 /// All of a delivery. Who waits for less after the end of the mail data makes duplicates (RFC 5321
@@ -41,11 +43,9 @@ pub(super) const DELIVERY_WAIT_MAX: Duration = Duration::from_mins(4);
 /// A next hop has so long to let a session begin.
 const OPENING_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A next hop has so long until the content is sent: nothing is lost by giving it up before.
+/// A next hop has so long to say whether it takes a message, until the content is sent: nothing is lost by
+/// giving it up before.
 const CONTENT_WAIT_MAX: Duration = Duration::from_secs(20);
-
-/// A next hop that is down is tried again so often.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// A session that was not used for this time is ended: before servers do that.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -80,16 +80,11 @@ struct Host {
     must_verify: bool,
     connections_max: usize,
     report: Arc<dyn Report>,
-    state: RefCell<State>,
-}
-
-#[derive(Default)]
-struct State {
-    idle: Vec<Session>,
-    /// Sessions, those that are idle too.
-    open: usize,
-    is_down: bool,
-    plain_until: Option<Instant>,
+    idle: Idle<Session>,
+    /// Sessions, those that are idle too. `<= connections_max`
+    open: Cell<usize>,
+    standing: Rc<Standing>,
+    plain_until: Cell<Option<Instant>>,
 }
 
 impl NextHops {
@@ -97,7 +92,7 @@ impl NextHops {
         routes: &CutThrough,
         hostname: &str,
         tls: &TlsSettings,
-        report: &Arc<dyn Report>,
+        (report, metrics): (&Arc<dyn Report>, &Arc<StationMetrics>),
     ) -> Self {
         let host = |route: &CutThroughRoute, (hop, address): &(NextHop, MapAddress)| {
             Rc::new(Host {
@@ -108,7 +103,10 @@ impl NextHops {
                 must_verify: route.tls == HopTls::Required,
                 connections_max: route.connections_max,
                 report: Arc::clone(report),
-                state: RefCell::default(),
+                idle: Idle::default(),
+                open: Cell::new(0),
+                standing: Standing::new(metrics),
+                plain_until: Cell::default(),
             })
         };
         let of_route =
@@ -137,9 +135,10 @@ impl NextHops {
         if taken == fates.len() {
             message.place.clear();
             message.place.push_str(&host.hop.to_string());
-            return (StationAction::Delivered, Passage::Done);
+            return (StationAction::Delivered, Passage::Delivered);
         }
         if taken > 0 {
+            note_taken(&host.hop, &fates, message);
             // Nobody gets it twice.
             let mut fates = fates.into_iter();
             message.envelope.retain_recipients(|| !matches!(fates.next(), Some(Fate::Taken)));
@@ -161,10 +160,15 @@ impl NextHops {
             return None;
         }
         let mut found = None;
+        let mut last = None;
         for (mailbox, parameters) in message.envelope.recipients_with_parameters() {
             // A notice of success is owed by who has it in the queue.
             if parameters.notify.is_some_and(Notify::asks_for_success) {
                 return None;
+            }
+            // Most recipients are of one domain.
+            if last.replace(mailbox.domain) == Some(mailbox.domain) {
+                continue;
             }
             let domain = std::str::from_utf8(mailbox.domain).ok()?;
             let number = self.routes.iter().position(|(route, _)| route.takes(domain))?;
@@ -174,7 +178,7 @@ impl NextHops {
             found = Some(number);
         }
         let (route, hosts) = self.routes.get(found?)?;
-        Some((route, hosts.iter().find(|host| !host.state.borrow().is_down)?))
+        Some((route, hosts.iter().find(|host| !host.standing.is_down())?))
     }
 }
 
@@ -192,6 +196,18 @@ fn settings(route: &CutThroughRoute, hop: &NextHop, hostname: &str) -> Settings 
     Settings { tls, xclient: route.tells_client, ..Settings::of(protocol, hostname) }
 }
 
+/// The log tells who has the message already, of whom the sink will know nothing.
+fn note_taken(hop: &NextHop, fates: &[Fate], message: &mut Message) {
+    let mut text = format!("{hop} has it for");
+    for (fate, mailbox) in fates.iter().zip(message.envelope.recipients()) {
+        if matches!(fate, Fate::Taken) {
+            text.push(' ');
+            text.push_str(&String::from_utf8_lossy(mailbox.whole));
+        }
+    }
+    message.log.filters.push(text);
+}
+
 impl Host {
     /// What became of each recipient; none where nothing was said of the message.
     async fn deliver(
@@ -200,42 +216,45 @@ impl Host {
         tells_client: bool,
         since: Instant,
     ) -> Option<Vec<Fate>> {
-        let answer = (since + DELIVERY_WAIT_MAX).into();
-        let mut is_first = true;
+        let answer = since + DELIVERY_WAIT_MAX;
+        let mut may_be_used = true;
         loop {
-            let (mut seat, was_used) = self.session(is_first).await?;
-            let content = (Instant::now() + CONTENT_WAIT_MAX).into();
-            let session = seat.session.as_mut()?;
-            let fates = session.deliver(message, tells_client, Deadlines { content, answer }).await;
-            drop(seat);
-            let is_untouched =
-                fates.as_ref().is_some_and(|fates| fates.iter().all(|fate| matches!(fate, Fate::Untouched)));
+            let (mut seat, was_used) = self.seat(may_be_used, answer).await?;
+            let content = answer.min(Instant::now() + CONTENT_WAIT_MAX);
+            let deadlines = Deadlines { content: content.into(), answer: answer.into() };
+            let delivered = seat.session.as_mut()?.deliver(message, tells_client, deadlines).await;
+            seat.end();
+            let Delivered { fates, lost } = delivered?;
+            let Some(lost) = lost else {
+                self.standing.note_well();
+                return Some(fates);
+            };
+            let is_untouched = fates.iter().all(|fate| matches!(fate, Fate::Untouched));
             // A server may end a session that rests at any time.
-            if is_untouched && was_used && is_first {
-                is_first = false;
+            if was_used && lost.is_unheard && is_untouched && !lost.hangs {
+                may_be_used = false;
                 continue;
             }
-            if is_untouched {
-                self.note_down("it ended the session in a transaction");
+            self.tell(&lost.why);
+            if lost.hangs || (lost.is_unheard && !lost.is_unsendable) {
+                self.note_down(lost.hangs);
             }
-            return fates;
+            return Some(fates);
         }
     }
 
-    /// A session that can have a message now; `may_be_used`: one that had messages before will do.
-    async fn session(self: &Rc<Self>, may_be_used: bool) -> Option<(Seat, bool)> {
+    /// A session that can have a message now, and whether it had one before; `may_be_used`: one that had will
+    /// do. None where none is free, or none can be opened by then.
+    async fn seat(self: &Rc<Self>, may_be_used: bool, by: Instant) -> Option<(Seat, bool)> {
         if may_be_used && let Some(seat) = self.kept().await {
             return Some((seat, true));
         }
-        if self.state.borrow().open >= self.connections_max {
-            return None;
-        }
-        self.state.borrow_mut().open += 1;
-        let mut seat = Seat { host: Rc::clone(self), session: None };
-        match self.open().await {
+        let mut seat = Seat::take(self)?;
+        match self.open(by).await {
             Ok(session) => seat.session = Some(session),
             Err(why) => {
-                self.note_down(&why);
+                self.tell(&why);
+                self.note_down(false);
                 return None;
             }
         }
@@ -245,8 +264,7 @@ impl Host {
     /// A session that rests, and is open still.
     async fn kept(self: &Rc<Self>) -> Option<Seat> {
         loop {
-            let session = self.state.borrow_mut().idle.pop()?;
-            let mut seat = Seat { host: Rc::clone(self), session: Some(session) };
+            let mut seat = Seat { host: Rc::clone(self), session: Some(self.idle.pop()?) };
             if seat.session.as_mut()?.is_alive().await {
                 return Some(seat);
             }
@@ -255,12 +273,12 @@ impl Host {
         }
     }
 
-    async fn open(&self) -> Result<Session, String> {
-        let deadline = (Instant::now() + OPENING_WAIT_MAX).into();
-        let is_plain = self.state.borrow().plain_until.is_some_and(|until| Instant::now() < until);
+    async fn open(&self, by: Instant) -> Result<Session, String> {
+        let deadline = by.min(Instant::now() + OPENING_WAIT_MAX).into();
+        let is_plain = self.plain_until.get().is_some_and(|until| Instant::now() < until);
         let opened = match self.open_with(is_plain, deadline).await {
             Err(Trouble::Tls(_)) if self.settings.tls == Tls::Offered && !is_plain => {
-                self.state.borrow_mut().plain_until = Some(Instant::now() + PLAIN_FOR);
+                self.plain_until.set(Some(Instant::now() + PLAIN_FOR));
                 self.open_with(true, deadline).await
             }
             opened => opened,
@@ -285,64 +303,76 @@ impl Host {
         Session::open(&self.address, &settings, secured, deadline).await
     }
 
-    /// No message waits for it any more, until a probe finds it.
-    fn note_down(self: &Rc<Self>, why: &str) {
+    fn tell(&self, why: &str) {
         let what = "hand mail on before its client is answered, so it goes to the spool, to";
         let error = io::Error::other(why.to_owned());
         self.report.machine_error(what, Site::Named(&self.hop.to_string()), &error);
-        if !std::mem::replace(&mut self.state.borrow_mut().is_down, true) {
-            tokio::task::spawn_local(Rc::clone(self).probe());
-        }
     }
 
-    /// Tries to begin a session until that works.
-    async fn probe(self: Rc<Self>) {
-        loop {
-            tokio::time::sleep(PROBE_EVERY).await;
-            if let Ok(session) = self.open().await {
-                let mut state = self.state.borrow_mut();
-                state.open += 1;
-                state.idle.push(session);
-                state.is_down = false;
-                return;
-            }
+    /// No message waits for it any more, until a probe finds it.
+    fn note_down(self: &Rc<Self>, hangs: bool) {
+        let host = Rc::clone(self);
+        self.standing.note_down(hangs, move || Rc::clone(&host).answers());
+    }
+
+    /// Whether a session can begin.
+    async fn answers(self: Rc<Self>) -> bool {
+        let Ok(session) = self.open(Instant::now() + OPENING_WAIT_MAX).await else { return false };
+        match Seat::take(&self) {
+            Some(mut seat) => seat.session = Some(session),
+            None => session.quit().await,
         }
+        self.report.note(&format!("{} takes mail before the 250 again", self.hop));
+        true
     }
 
     /// Ends sessions that have rested for long.
     async fn end_idle(self: Rc<Self>) {
         loop {
             tokio::time::sleep(IDLE_MAX / 4).await;
-            for session in self.take_rested() {
+            let rested = self.idle.take_rested(IDLE_MAX);
+            self.open.set(self.open.get() - rested.len());
+            for session in rested {
                 session.quit().await;
             }
         }
     }
-
-    fn take_rested(&self) -> Vec<Session> {
-        let mut state = self.state.borrow_mut();
-        let has_rested = |session: &Session| session.used_at.elapsed() >= IDLE_MAX;
-        let (rested, young) = std::mem::take(&mut state.idle).into_iter().partition(has_rested);
-        state.idle = young;
-        let rested: Vec<_> = rested;
-        state.open -= rested.len();
-        rested
-    }
 }
 
 /// A place among the sessions with a host, and the session that has it. What can have more messages goes
-/// back to those that wait, the place of any other is free again.
+/// back to those that rest, the place of any other is free again.
 struct Seat {
     host: Rc<Host>,
     session: Option<Session>,
 }
 
+impl Seat {
+    /// A place without a session yet; none where all are taken.
+    fn take(host: &Rc<Host>) -> Option<Self> {
+        if host.open.get() >= host.connections_max {
+            return None;
+        }
+        host.open.set(host.open.get() + 1);
+        Some(Self { host: Rc::clone(host), session: None })
+    }
+
+    /// The message is done. A session that cannot have another one says that it ends.
+    fn end(mut self) {
+        if let Some(session) = self.session.take_if(|session| !may_have_more(session)) {
+            tokio::task::spawn_local(session.quit());
+        }
+    }
+}
+
+fn may_have_more(session: &Session) -> bool {
+    session.is_fit() && session.messages < MESSAGES_MAX
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut state = self.host.state.borrow_mut();
-        match self.session.take() {
-            Some(session) if session.is_fit() && session.messages < MESSAGES_MAX => state.idle.push(session),
-            Some(_) | None => state.open -= 1,
+        match self.session.take().filter(may_have_more) {
+            Some(session) => self.host.idle.push(session),
+            None => self.host.open.set(self.host.open.get() - 1),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Secured<'a> {
 /// How long a next hop has: to say whether it takes a message, and to take it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// Until the end of the content is sent.
+    /// Until it is known whether it takes the message at all, and the content is sent.
     pub(super) content: Instant,
     /// Until the answer to it.
     pub(super) answer: Instant,
@@ -57,8 +57,29 @@ pub(super) enum Fate {
     Refused(Option<ForeignReply>),
     /// It has not, and may yet.
     Open,
-    /// The session ended before anything of the content was sent.
+    /// The session ended, and the next hop has not taken the message.
     Untouched,
+}
+
+/// What came of a delivery.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    /// What became of each recipient, in their order.
+    pub(super) fates: Vec<Fate>,
+    /// Why the session ended in it; none where it did not.
+    pub(super) lost: Option<Lost>,
+}
+
+/// How a session ended in a delivery.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) why: String,
+    /// Nothing was heard of this message: it may have been over before.
+    pub(super) is_unheard: bool,
+    /// The next hop did not answer in time.
+    pub(super) hangs: bool,
+    /// The message cannot be sent to it, whoever it is.
+    pub(super) is_unsendable: bool,
 }
 
 /// A session.
@@ -69,12 +90,12 @@ pub(super) struct Session {
     /// What was received and not consumed yet.
     input: Vec<u8>,
     output: Vec<u8>,
+    /// What goes to the socket and comes from there under TLS, while it does.
+    ciphertext: Vec<u8>,
     /// It takes no transaction more, or is over.
     is_spent: bool,
     /// Transactions so far.
     pub(super) messages: u32,
-    /// When it was used last.
-    pub(super) used_at: Instant,
 }
 
 impl Session {
@@ -93,9 +114,9 @@ impl Session {
             channel: None,
             input: Vec::new(),
             output: Vec::new(),
+            ciphertext: Vec::new(),
             is_spent: false,
             messages: 0,
-            used_at: Instant::now(),
         };
         let deadlines = Deadlines { content: deadline, answer: deadline };
         match session.go_on(None, Some(secured), deadlines).await? {
@@ -115,15 +136,13 @@ impl Session {
         !self.stream.is_over().await
     }
 
-    /// Hands a message over; what became of each recipient, in their order. None where the next hop cannot
-    /// take it, and nothing was said of it.
+    /// Hands a message over. None where the next hop cannot take it, and nothing was said of it.
     pub(super) async fn deliver(
         &mut self,
         message: &Message,
         tells_client: bool,
         deadlines: Deadlines,
-    ) -> Option<Vec<Fate>> {
-        self.messages += 1;
+    ) -> Option<Delivered> {
         let Message { envelope, data, received, client, .. } = message;
         let content_bytes = received.len() as u64 + data.bytes();
         let transaction = Transaction::of(envelope, content_bytes, tells_client.then_some(client));
@@ -131,10 +150,28 @@ impl Session {
             .recipients_with_parameters()
             .map(|(mailbox, parameters)| Recipient { mailbox: mailbox.whole, parameters });
         self.client.begin(&transaction, recipients, &mut self.output).ok()?;
+        self.messages += 1;
+        // Until it is known to be ready again.
+        self.is_spent = true;
+        let replies = self.client.replies();
         let step = self.go_on(Some((received, data)), None, deadlines).await;
-        self.used_at = Instant::now();
-        self.is_spent = !matches!(step, Ok(Step::Ready)) || self.client.is_for_one_client();
-        Some(self.client.results().map(fate).collect())
+        let is_unheard = self.client.replies() == replies;
+        let lost = match step {
+            Ok(Step::Over(end)) => Some(Lost {
+                why: self.text_of(end),
+                is_unheard,
+                hangs: matches!(end, End::Lost(Loss::TimedOut, _)),
+                is_unsendable: matches!(end, End::Lost(Loss::GivenUp, _)),
+            }),
+            Ok(step) => {
+                self.is_spent = step != Step::Ready || self.client.is_for_one_client();
+                None
+            }
+            Err(Trouble::Tls(why) | Trouble::Other(why)) => {
+                Some(Lost { why, is_unheard, hangs: false, is_unsendable: false })
+            }
+        };
+        Some(Delivered { fates: self.client.results().map(fate).collect(), lost })
     }
 
     /// Says that it ends, and waits for nothing.
@@ -152,21 +189,21 @@ impl Session {
         secured: Option<Secured<'_>>,
         deadlines: Deadlines,
     ) -> Result<Step, Trouble> {
-        let mut is_sent = false;
         loop {
             let mut rest = &self.input[..];
             let step = self.client.advance(&mut rest, &mut self.output);
             let consumed = self.input.len() - rest.len();
             self.input.drain(..consumed);
-            let deadline = if is_sent { deadlines.answer } else { deadlines.content };
+            // What was not refused until the end of the content may have been taken.
+            let is_at_end = self.client.phase() == Phase::End;
+            let deadline = if is_at_end { deadlines.answer } else { deadlines.content };
             let went = match step {
                 Step::NeedInput(_) => self.exchange(deadline).await,
-                Step::StartTls => self.secure(secured, deadline).await?,
-                Step::SendContent(form) => {
-                    let sent = self.send_content(form, content, deadline).await;
-                    is_sent = true;
-                    sent
+                Step::StartTls => {
+                    self.secure(secured, deadline).await?;
+                    Ok(())
                 }
+                Step::SendContent(form) => self.send_content(form, content, deadline).await,
                 Step::Done => Ok(()),
                 Step::Ready | Step::Spent => return Ok(step),
                 Step::Over(_) => {
@@ -224,11 +261,7 @@ impl Session {
         self.flush(deadline).await
     }
 
-    async fn secure(
-        &mut self,
-        secured: Option<Secured<'_>>,
-        deadline: Instant,
-    ) -> Result<io::Result<()>, Trouble> {
+    async fn secure(&mut self, secured: Option<Secured<'_>>, deadline: Instant) -> Result<(), Trouble> {
         let Some(Secured { settings, name, must_verify }) = secured else {
             return Err(Trouble::Tls("it was not to".to_owned()));
         };
@@ -241,7 +274,7 @@ impl Session {
             if is_new {
                 let is_authenticated = self.channel.as_ref().is_some_and(|channel| channel.is_authenticated);
                 self.client.handle_secured(is_authenticated);
-                return Ok(Ok(()));
+                return Ok(());
             }
             self.exchange(deadline).await.map_err(of_tls)?;
         }
@@ -259,12 +292,12 @@ impl Session {
             channel.say(&self.output).map_err(of_tls)?;
             self.output.clear();
         }
-        let mut ciphertext = Vec::new();
-        channel.take_ciphertext(&mut ciphertext).map_err(of_tls)?;
-        if ciphertext.is_empty() {
+        self.ciphertext.clear();
+        channel.take_ciphertext(&mut self.ciphertext).map_err(of_tls)?;
+        if self.ciphertext.is_empty() {
             return Ok(());
         }
-        self.stream.write(&ciphertext, deadline).await
+        self.stream.write(&self.ciphertext, deadline).await
     }
 
     /// Receives something. The end is an error.
@@ -276,16 +309,20 @@ impl Session {
                 _ => Ok(()),
             };
         };
-        let mut octets = Vec::new();
-        let count = self.stream.read(&mut octets, deadline).await?;
-        let goes_on = channel.receive(&octets, &mut self.input).map_err(of_tls)? && count > 0;
+        self.ciphertext.clear();
+        let count = self.stream.read(&mut self.ciphertext, deadline).await?;
+        let goes_on = channel.receive(&self.ciphertext, &mut self.input).map_err(of_tls)? && count > 0;
         if goes_on || !self.input.is_empty() { Ok(()) } else { Err(ended()) }
     }
 
     fn over(&self, end: End) -> Trouble {
-        let by = self.client.end_reply().map_or_else(String::new, |reply| format!(": {reply}"));
-        let text = format!("{end}{by}");
+        let text = self.text_of(end);
         if end.is_of_tls() { Trouble::Tls(text) } else { Trouble::Other(text) }
+    }
+
+    fn text_of(&self, end: End) -> String {
+        let by = self.client.end_reply().map_or_else(String::new, |reply| format!(": {reply}"));
+        format!("{end}{by}")
     }
 }
 

@@ -146,7 +146,8 @@ fn mail_that_goes_on_at_once_passes_its_filters_before() {
         end: accept,
     });
     let sink = "kind = \"forward\"\nfallback = \"spool\"\npath = \"spool\"\nsegment_size = \"1MiB\"\n";
-    let more = format!("[[forward]]\nto = [\"smtp://{}\"]\n", hop.address());
+    let more =
+        format!("[early]\ngreylist = \"suspicious\"\n[[forward]]\nto = [\"smtp://{}\"]\n", hop.address());
     let text = config(sink, &format!("http://{}", fake.listen_tcp()), "", &more);
     let server = Server::start_whole(&format!("domains = [\"y.test\"]\n{text}"));
     for (action, reply, taken) in [

@@ -26,7 +26,8 @@ fn saying(action: &str, rest: &str) -> FakeRspamd {
 #[test]
 fn what_a_real_rspamd_refuses_is_refused_and_never_stored() {
     let Some(rspamd) = Rspamd::start() else { return };
-    let server = server(&rspamd.url(), "");
+    let early = "[early]\ngreylist = \"suspicious\"\n";
+    let server = Server::start_whole(&config(SPOOL, &rspamd.url(), "", early));
     let spam = format!("Subject: x\r\n\r\n{GTUBE}\r\n");
     for (message, reply) in [
         (spam.into_bytes(), "550 5.7.1 Gtube pattern"),
@@ -62,6 +63,15 @@ fn what_a_real_rspamd_refuses_is_refused_and_never_stored() {
     assert!(client.deliver("a@x.test", "b@y.test", MESSAGE).starts_with("250"));
     client.command("QUIT", "221");
     assert_eq!(in_spool(&server), 1);
+}
+
+#[test]
+fn what_a_filter_would_greylist_goes_on_where_nobody_is_greylisted() {
+    let fake = saying("greylist", "");
+    let server = server_of(&fake, "");
+    let reply = told(&server, MESSAGE);
+    assert!(stored(&server, id(&reply)).0.ends_with(MESSAGE));
+    assert!((counted(&server, "rspamd", "greylist") - 1.0).abs() < 0.1);
 }
 
 #[test]
@@ -248,15 +258,16 @@ fn a_large_message_is_streamed_and_a_larger_one_goes_on_unasked() {
     let fake = saying("add header", "");
     let url = format!("http://{}", fake.listen_tcp());
     let server = Server::start_whole(&config(SPOOL, &url, "", "[limits]\nmessage_size_max = \"60MiB\"\n"));
-    for (bytes, asked) in [(50 * MIB, 1), (50 * MIB + 1, 1), (MIB, 2)] {
+    // What we write in front counts.
+    for (bytes, asked) in [(50 * MIB - 1024, 1), (50 * MIB, 1), (MIB, 2)] {
         let message = large(bytes);
         let reply = told(&server, &message);
         let (stored, _) = stored(&server, id(&reply));
         assert!(stored.ends_with(&message), "{bytes}");
-        assert_eq!(stored.starts_with(b"X-Spam: Yes\r\nReceived: "), bytes != 50 * MIB + 1, "{bytes}");
+        assert_eq!(stored.starts_with(b"X-Spam: Yes\r\nReceived: "), bytes != 50 * MIB, "{bytes}");
         let all = fake.asked();
         assert_eq!(all.len(), asked, "{bytes}");
-        if bytes != 50 * MIB + 1 {
+        if bytes != 50 * MIB {
             assert!(stored.strip_prefix(b"X-Spam: Yes\r\n") == Some(&all[asked - 1].message[..]), "{bytes}");
         }
     }

@@ -53,15 +53,12 @@ fn faults() -> Vec<(u8, Vec<Act>, &'static str)> {
         (b'C', sends(&[0, 0, 0, 0]), "a packet of 0 octets"),
         (b'M', sends(b"220 mx.example.test ESMTP\r\n"), "a packet of "),
         (b'M', vec![says(b'Z', b"")], "the reply 'Z' is none of the protocol"),
-        (b'R', vec![says(b'y', b"250 2.0.0 Ok\0")], "neither 4yz nor 5yz"),
         (b'T', vec![Act::Sends(packet(b'c', b"").repeat(2))], "answers nothing"),
         (b'L', vec![says(b'h', b"A\0b\0")], "add a header field, which it may not (header section)"),
         (b'B', vec![Act::Sends(vec![0, 0, 0]), Act::Closes], "closed the connection (body)"),
         (b'E', vec![says(b's', b"")], "does not answer what was said (end of message)"),
         (b'E', vec![says(b'm', b"\0\0\0\x01A\0b\0")], "change a header field, which it may not"),
-        (b'E', vec![says(b'h', b"A b\0c\0")], "without a good name"),
         (b'E', vec![Act::Sends(packet(b'p', b"").repeat(1001))], "comes to no end"),
-        (b'E', vec![Act::Sends(packet(b'h', b"A\0b\0").repeat(101))], "too many header fields"),
     ];
     for (command, place) in [
         (b'C', "(connection)"),
@@ -90,6 +87,28 @@ fn a_milter_that_makes_no_sense_is_451_and_the_log_says_why() {
     });
 }
 
+/// What it may have said because of the message: no other message has to do with that.
+fn faults_about_a_message() -> Vec<(u8, Vec<Act>, &'static str)> {
+    vec![
+        (b'R', vec![says(b'y', b"250 2.0.0 Ok\0")], "neither 4yz nor 5yz"),
+        (b'E', vec![says(b'h', b"A b\0c\0")], "without a good name"),
+        (b'E', vec![Act::Sends(packet(b'h', b"A\0b\0").repeat(101))], "too many header fields"),
+    ]
+}
+
+#[test]
+fn a_milter_that_makes_no_sense_of_one_message_is_asked_about_the_next_one() {
+    for (command, acts, words) in faults_about_a_message() {
+        let fake = FakeMilter::at(command, acts);
+        let server = receiver(&milter(&fake.socket(), ""), "");
+        assert_eq!(send(&server), PUT_OFF, "{words}");
+        let line = server.wait_for_log(|line| line.contains("\"level\":\"error\""));
+        assert!(line.contains(words) && line.contains("have a message checked"), "{words}: {line}");
+        fake.does(|_, _| None);
+        assert!(send(&server).starts_with("250"), "{words}");
+    }
+}
+
 fn makes_no_sense(command: u8, acts: Vec<Act>, words: &str) {
     let fake = FakeMilter::at(command, acts);
     let server = receiver(&milter(&fake.socket(), ""), "");
@@ -110,7 +129,7 @@ fn makes_no_sense(command: u8, acts: Vec<Act>, words: &str) {
 fn a_milter_that_makes_no_sense_is_passed_by_where_the_configuration_says_so() {
     let fake = FakeMilter::polite();
     let server = receiver(&milter(&fake.socket(), "on_failure = \"accept\""), "");
-    for (command, acts, words) in faults().into_iter().rev() {
+    for (command, acts, words) in faults().into_iter().chain(faults_about_a_message()).rev() {
         fake.does(move |said, _| (said == command).then(|| acts.clone()));
         let start = Instant::now();
         let reply = send(&server);
