@@ -92,8 +92,9 @@ pub const CHUNK_BYTES_LITTLE: u64 = 512;
 /// (smtpd_recipient_overshoot_limit).
 pub const EXCESS_RECIPIENTS_FREE: u32 = 1000;
 
-/// The most that may be configured as the time to the answer to the end of mail data, and the default; the
-/// client waits 10 minutes (RFC 5321 §4.5.3.2.6).
+/// The most that may be configured as the time from the end of mail data, or from when filters and next hops
+/// are done with it, to the answer of the sink, and the default; the client waits 10 minutes for all of them
+/// (RFC 5321 §4.5.3.2.6).
 pub const SINK_ANSWER_MAX: Duration = Duration::from_secs(230);
 
 /// A message waits this long for a place in a full channel to its sink, then `451 4.3.2`.

@@ -7,9 +7,10 @@
 
 use std::fmt::{self, Display};
 
-use crate::config::{Config, Listener, RecipientMap, Shard, recipients};
+use crate::config::{Config, Filter, FilterKind, Listener, RecipientMap, Shard, recipients};
 use crate::dns::lookup::{KEPT_ANSWERS_MAX, KEPT_BYTES_MAX, OUT_MAX, SOCKETS_MAX};
 use crate::dns::table::{ANSWERS_BYTES_MAX, ANSWERS_MAX, QUESTIONS_OUT_MAX};
+use crate::filter::{self, rspamd};
 use crate::front::checks::Greylisting;
 use crate::front::{clients, siblings};
 use crate::limits::{
@@ -76,8 +77,21 @@ pub const ANSWER_PLACE_BYTES: u64 = 384;
 /// A question to the DNS that is out: its name where it is waited for, and who waits.
 const QUESTION_BYTES: u64 = 2 * 1024;
 
-/// A message that is with a filter or a next hop: what of it is on its way, and the answer.
-const VISIT_BYTES: u64 = 256 * 1024;
+/// A message that is with a next hop: a portion of it, its commands and its replies.
+const NEXT_HOP_VISIT_BYTES: u64 = 256 * 1024;
+
+/// A message that is with rspamd: what is said of it, a portion of it, and the answer with what is read of it.
+const RSPAMD_VISIT_BYTES: u64 = (2 * rspamd::BODY_BYTES_MAX + 256 * 1024) as u64;
+
+/// A message that is with a milter: its header section as it is and as packets, a chunk of its body, and what
+/// comes back.
+const MILTER_VISIT_BYTES: u64 = 1536 * 1024;
+
+/// A recipient of it, which is in the commands that it is told by, with its macros.
+const MILTER_RECIPIENT_BYTES: u64 = 512;
+
+/// What a filter found of a message, for the log.
+const FILTERED_TEXT_BYTES: u64 = 1024;
 
 /// Each connection may wait for answers to some tens of them.
 const WAITER_BYTES: u64 = 1024;
@@ -308,7 +322,7 @@ impl MemorySum {
         }
         let places = 2
             * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX + MAP_INQUIRIES_AWAY_MAX)
-            + 2 * STATION_MESSAGES_MAX
+            + if config.stations() > 0 { 2 * STATION_MESSAGES_MAX } else { 0 }
             + ORDERS_MAX;
         let places_of_dns = if counts.lookup_threads > 0 { counts.shards + counts.lookup_threads } else { 0 };
         let places = counts.shards * octets(places) + places_of_dns * octets(QUESTIONS_OUT_MAX);
@@ -324,10 +338,24 @@ impl MemorySum {
             let names = octets(MAP_LISTED_MAX + MAP_UNLISTED_MAX + MAP_LATE_MAX) * MAP_NAME_BYTES;
             add("what a map said of recipients", counts.shards * names, "81 Ki names each shard");
         }
-        let visits = octets(config.stations().1);
-        if visits > 0 {
-            add("messages with filters and next hops", visits * VISIT_BYTES, "connections_max of each");
-        }
+        let visits = octets(config.cut_through_connections_max());
+        add("messages with next hops", visits * NEXT_HOP_VISIT_BYTES, "connections_max of each");
+        let of_filter = |filter: &Filter| {
+            let each = match filter.kind {
+                FilterKind::Rspamd(_) => RSPAMD_VISIT_BYTES,
+                FilterKind::Milter(_) => {
+                    MILTER_VISIT_BYTES + octets(config.limits.recipients_max) * MILTER_RECIPIENT_BYTES
+                }
+            };
+            octets(filter.connections_max) * each
+        };
+        let with_filters = config.filters.iter().map(of_filter).sum();
+        add("messages with filters", with_filters, "connections_max of each");
+        // Those that are at other stations or at the sink.
+        let filtered = counts.shards * octets(HANDOFF_MESSAGES_MAX + STATION_MESSAGES_MAX);
+        let added = octets(filter::FIELDS_BYTES_MAX) + FILTERED_TEXT_BYTES;
+        let all = octets(config.filters.len()) * filtered * added;
+        add("what filters found", all, "17 KiB a message and filter, 5,120 messages each shard");
         if let Some(file) = &config.aliases {
             let length = std::fs::metadata(file).map_or(0, |facts| facts.len());
             // While another generation of them is read.
@@ -377,7 +405,7 @@ impl MemorySum {
         let to_name_servers = counts.lookup_threads * octets(SOCKETS_MAX);
         let each = SOCKET_BYTES + DATAGRAM_BYTES;
         add("sockets to name servers", to_name_servers * each, "2,048 each thread of [dns]");
-        let to_stations = octets(config.stations().1);
+        let to_stations = octets(config.station_connections_max());
         add("sockets to filters and next hops", to_stations * SOCKET_BYTES, "connections_max of each");
         let rings: u64 = config.shards.iter().map(locked_memory::of_shard).sum();
         add("rings", rings + counts.workers * locked_memory::of_worker(), "ring_entries and buffers");
@@ -435,7 +463,7 @@ impl Counts {
                 + workers
                 + lookup_threads
                 + of_map
-                + octets(config.stations().0)
+                + octets(config.stations())
                 + OTHER_THREADS
                 + u64::from(config.state().is_some()),
         }

@@ -141,13 +141,21 @@ impl Config {
         if self.asks_dns() { self.dns.threads_for(self.shards.len()) } else { 0 }
     }
 
-    /// How many programs have messages before the sink does (filters, and all next hops together), and
-    /// connections to all of them at a time.
-    pub fn stations(&self) -> (usize, usize) {
-        let next_hops = self.cut_through.iter().flatten();
-        let connections = next_hops.map(|route| route.to.len() * route.connections_max).sum::<usize>();
-        let of_filters = self.filters.iter().map(|filter| filter.connections_max).sum::<usize>();
-        (self.filters.len() + usize::from(self.cut_through.is_some()), connections + of_filters)
+    /// How many programs have messages before the sink does: filters, and all next hops together.
+    pub fn stations(&self) -> usize {
+        self.filters.len() + usize::from(self.cut_through.is_some())
+    }
+
+    /// Connections at a time to all next hops that have messages before the sink does.
+    pub fn cut_through_connections_max(&self) -> usize {
+        let routes = self.cut_through.iter().flatten();
+        routes.map(|route| route.to.len() * route.connections_max).sum()
+    }
+
+    /// Connections at a time to all filters, and to those next hops.
+    pub fn station_connections_max(&self) -> usize {
+        let of_filters = self.filters.iter().map(|filter| filter.connections_max);
+        self.cut_through_connections_max() + of_filters.sum::<usize>()
     }
 
     /// What one client may have.
@@ -207,7 +215,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let front = front::read(&mut root, auth.as_ref());
     let keeps_clients = client_limits.is_some() || front.state.is_some();
     let client_places = clients_max.unwrap_or_else(|| client_limits::places_default(&shards, keeps_clients));
-    let filters = filter::read(&mut root);
+    let filters = filter::read(&mut root, sink.cut_through);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let run_as =
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));

@@ -4,7 +4,7 @@
 use super::forward::{Forward, HopTls, NextHop};
 use super::recipient_map::MapAddress;
 use super::recipient_source::direct_address;
-use crate::mail::domain::DomainPattern;
+use crate::mail::domain::{self, DomainPattern};
 
 /// The routes of `[[forward]]`, in their order.
 pub type CutThrough = Vec<CutThroughRoute>;
@@ -27,7 +27,7 @@ pub struct CutThroughRoute {
 impl CutThroughRoute {
     /// Whether it takes a domain, which is in lower case as A-labels.
     pub fn takes(&self, domain: &str) -> bool {
-        self.domains.is_empty() || self.domains.iter().any(|pattern| pattern.matches(domain))
+        domain::are_for(&self.domains, domain)
     }
 }
 

@@ -26,9 +26,12 @@ const SETTINGS_ID_BYTES_MAX: usize = 100;
 /// The same.
 const PASSWORD_BYTES_MAX: usize = 1000;
 
-/// RFC 5321 §4.5.3.2.6: a client waits ten minutes for the reply to the end of the mail data. Half of it is
-/// left for the store.
+/// RFC 5321 §4.5.3.2.6: a client waits ten minutes for the reply to the end of the mail data. Four of them may
+/// be the store's.
 const TIMEOUTS_MAX: Duration = Duration::from_mins(5);
+
+/// The same where a next hop has four minutes for a message, too.
+const TIMEOUTS_MAX_BEFORE_NEXT_HOPS: Duration = Duration::from_mins(1);
 
 /// The port of rspamd's normal worker.
 const RSPAMD_PORT: u16 = 11333;
@@ -161,7 +164,7 @@ pub fn read_password(path: &Path) -> Result<String, String> {
 }
 
 /// Reads all tables, in the order in which the filters are asked.
-pub(super) fn read(root: &mut Section<'_>) -> Vec<Filter> {
+pub(super) fn read(root: &mut Section<'_>, is_before_next_hops: bool) -> Vec<Filter> {
     let sections = root.tables(
         "filter",
         "A program that is asked about each message before it is accepted, such as rspamd; as many of these tables as wanted, asked in their order.",
@@ -175,12 +178,17 @@ pub(super) fn read(root: &mut Section<'_>) -> Vec<Filter> {
         filters.extend(one(section, &filters));
     }
     let sum: Duration = filters.iter().map(|filter| filter.timeout).sum();
-    if sum > TIMEOUTS_MAX {
+    let (sum_max, others) = if is_before_next_hops {
+        (TIMEOUTS_MAX_BEFORE_NEXT_HOPS, ", the next hop and the spool have four minutes each")
+    } else {
+        (TIMEOUTS_MAX, "")
+    };
+    if sum > sum_max {
         let text = format!(
-            "the times of all filters come to {} s, and SMTP clients give up after ten minutes (RFC 5321 §4.5.3.2.6) or sooner: lower \
-             them to {} s together",
+            "the times of all filters come to {} s{others}, and SMTP clients give up after ten minutes (RFC 5321 §4.5.3.2.6) or \
+             sooner: lower them to {} s together",
             sum.as_secs(),
-            TIMEOUTS_MAX.as_secs()
+            sum_max.as_secs()
         );
         root.warn("filter", text);
     }

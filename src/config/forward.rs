@@ -10,7 +10,7 @@ use super::next_hop::{HOP_FORM, To, next_hop, to};
 use super::section::Section;
 use super::sink::{LineEndings, Maildir, Quarantine, Sink, SinkKind};
 use crate::auth::rules::{AuthRules, DmarcUse, SpfUse};
-use crate::mail::domain::DomainPattern;
+use crate::mail::domain::{self, DomainPattern};
 
 pub use super::next_hop::{HopPlace, HopProtocol, NextHop, maildir_parts};
 
@@ -135,7 +135,7 @@ pub fn maildir_sink(path: &Path) -> Sink {
 impl Route {
     /// Whether it takes a domain, which is in lower case as A-labels.
     pub fn takes(&self, domain: &str) -> bool {
-        self.domains.is_empty() || self.domains.iter().any(|pattern| pattern.matches(domain))
+        domain::are_for(&self.domains, domain)
     }
 
     /// Whether it takes domains that it does not name one by one.

@@ -9,5 +9,8 @@ pub mod rspamd;
 mod ruling;
 mod subject;
 
+/// Octets of all fields that a filter adds to a message.
+pub const FIELDS_BYTES_MAX: usize = 16 * 1024;
+
 pub use ruling::{Action, Ruling};
 pub use subject::Subject;

@@ -21,6 +21,12 @@ impl DomainPattern {
     }
 }
 
+/// Whether one of these patterns matches a domain, which is given in lower case as A-labels, or there is none:
+/// what names no domains is for all.
+pub fn are_for(patterns: &[DomainPattern], domain: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(domain))
+}
+
 /// Many patterns, of which any may match: as [`DomainPattern::matches`], but exact ones are looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DomainPatterns {

@@ -91,7 +91,7 @@ impl Workers {
     ) -> Result<(Overflow, Option<Arc<SpillBudget>>), ServeError> {
         let directory = match spill_to {
             // Nobody reads what is in memory, but for programs that are asked about messages.
-            SpillTo::Nowhere if config.stations().0 > 0 => return Ok((Overflow::Memory, None)),
+            SpillTo::Nowhere if config.stations() > 0 => return Ok((Overflow::Memory, None)),
             SpillTo::Nowhere => return Ok((Overflow::Nowhere, None)),
             SpillTo::Directory(directory) => directory,
         };

@@ -28,6 +28,9 @@ const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Shells kept for the next messages; what connections and channel hold comes on top.
 const SPARES_MAX: usize = HANDOFF_MESSAGES_MAX;
 
+/// Octets for what stands in front of mail data that a shell keeps; filters may have added many times as much.
+const RECEIVED_BYTES_KEPT: usize = 4096;
+
 /// Where a shard's messages go.
 pub enum ToSink {
     /// To a sink worker.
@@ -241,6 +244,7 @@ impl Message {
     fn clear(&mut self) {
         self.envelope.clear();
         self.received.clear();
+        self.received.shrink_to(RECEIVED_BYTES_KEPT);
         self.authentication.clear();
         self.log = LogFacts::default();
         self.place.clear();

@@ -12,7 +12,7 @@ use support::server::Server;
 
 use crate::forward::{
     Forwarder, MESSAGE, PATIENCE, below_received, by_name, far, free_address, queue, send, wait_until,
-    wait_until_empty,
+    wait_until_empty, wait_until_spool_is_empty,
 };
 
 /// Kills unless told otherwise.
@@ -25,11 +25,16 @@ fn near(routes: &str) -> Server {
 
 /// The same with more keys of its sink.
 fn near_with(keys: &str, routes: &str) -> Server {
-    Server::start_whole(&format!(
+    Server::start_whole(&near_config("spool", keys, routes))
+}
+
+/// Its configuration, with a spool there.
+fn near_config(spool: &str, keys: &str, routes: &str) -> String {
+    format!(
         "hostname = \"near.example.test\"\ndomains = [\"example.test\", \"other.test\"]\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"forward\"\nfallback = \"spool\"\n\
-         path = \"spool\"\nsegment_size = \"1MiB\"\n{keys}[log]\nsessions = false\n{routes}"
-    ))
+         path = \"{spool}\"\nsegment_size = \"1MiB\"\n{keys}[log]\nsessions = false\n{routes}"
+    )
 }
 
 fn to(hop: &NextHop) -> String {
@@ -101,7 +106,7 @@ fn what_the_next_hop_refuses_for_good_is_refused_at_the_door() {
     for part in [" refused ", "reason=next-hop", "to=\"u@example.test\"", "step=MAIL-DATA"] {
         assert!(line.contains(part), "{part}: {line}");
     }
-    // 5yz without an enhanced code, and 421, which would end our session.
+    // 5yz without an enhanced code.
     hop.set(Manner { end: |_| "554 no".to_owned(), ..manner() });
     assert_eq!(reply_to(&near, &["u@example.test"]).trim_end(), "554 5.0.0 no");
 }
@@ -131,7 +136,6 @@ fn what_it_does_not_take_yet_is_stored_and_goes_on_later() {
         // A host that ended the session is tried again after a second.
         std::thread::sleep(Duration::from_millis(1500));
     }
-    // Recipients of two routes are no case for one session.
     hop.set(manner());
     let forwarder = Forwarder::start(&near);
     wait_until_empty(&near, &forwarder);
@@ -198,7 +202,7 @@ fn a_next_hop_that_is_down_keeps_nobody_waiting_and_is_found_again() {
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
     assert_eq!(in_spool(&near), 3);
-    // One that listens and says nothing is waited for once.
+    // One that listens and says nothing: a probe waits for it, and no client does.
     let listener = std::net::TcpListener::bind(address).expect("the port is free");
     let silent = listener.try_clone().expect("a descriptor");
     let hop = listen_on(listener, |stream| {
@@ -222,15 +226,106 @@ fn a_next_hop_that_comes_back_has_mail_at_once_again() {
     assert_eq!(in_spool(&near), 1);
     let hop = NextHop::on(std::net::TcpListener::bind(address).expect("the port is free"), manner());
     let began = Instant::now();
-    while hop.taken().is_empty() {
-        assert!(began.elapsed() < PATIENCE, "{}", near.log().join("\n"));
-        send(&near, &["u@example.test"], MESSAGE);
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_until_it_goes_at_once(&near, &hop);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let stored = in_spool(&near);
     send(&near, &["u@example.test"], MESSAGE);
     assert_eq!((in_spool(&near), hop.taken().len()), (stored, 2));
+}
+
+#[test]
+fn what_is_down_may_be_a_socket_that_is_a_file_and_comes_back_inside_the_sandbox() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("lmtp");
+    let near = near(&format!("[[forward]]\nto = [\"lmtp://unix:{}\"]\n", socket.display()));
+    send(&near, &["u@example.test"], MESSAGE);
+    assert_eq!(in_spool(&near), 1, "nobody is there");
+    let hop = NextHop::at(&socket, Manner { is_lmtp: true, ..manner() });
+    wait_until_it_goes_at_once(&near, &hop);
+    let (stored, taken) = (in_spool(&near), hop.taken().len());
+    send(&near, &["u@example.test"], MESSAGE);
+    assert_eq!((in_spool(&near), hop.taken().len()), (stored, taken + 1));
+}
+
+#[test]
+fn a_next_hop_whose_sessions_are_all_taken_holds_nobody_up() {
+    fn slow(_: &str) -> String {
+        std::thread::sleep(Duration::from_secs(2));
+        accept("")
+    }
+    let hop = NextHop::start(Manner { end: slow, ..manner() });
+    let near = near(&(to(&hop) + "connections_max = 1\n"));
+    std::thread::scope(|threads| {
+        let first = threads.spawn(|| reply_to(&near, &["u@example.test"]));
+        wait_for(|| hop.commands().iter().any(|command| command.starts_with("DATA")));
+        let began = Instant::now();
+        send(&near, &["v@example.test"], MESSAGE);
+        assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+        assert_eq!((in_spool(&near), hop.taken().len()), (1, 0));
+        assert!(first.join().expect("a reply").starts_with("250"));
+    });
+    assert_eq!((in_spool(&near), hop.taken().len()), (1, 1));
+}
+
+fn wait_for(mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sends until the next hop, which was down, has a message.
+fn wait_until_it_goes_at_once(near: &Server, hop: &NextHop) {
+    let began = Instant::now();
+    while hop.taken().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "{}", near.log().join("\n"));
+        send(near, &["u@example.test"], MESSAGE);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn nothing_is_lost_when_the_receiver_is_killed() {
+    let mut random = Random::from_variable("FORWARD_SEED");
+    let rounds = number_from("FORWARD_ROUNDS").unwrap_or(ROUNDS_DEFAULT);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, ledger) = (folder.path().join("store"), folder.path().join("ledger"));
+    let address = free_address();
+    let _far_end = far(&store, address);
+    let spool = folder.path().join("spool");
+    let routes = format!("[[forward]]\nto = [\"smtp://{address}\"]\nconnections_max = 3\n");
+    let config = near_config(spool.to_str().expect("UTF-8"), "", &routes);
+    let mut direct = 0;
+    for _ in 0..rounds {
+        let mut near = Server::start_whole(&config);
+        let bytes_before = std::fs::metadata(&ledger).map_or(0, |facts| facts.len());
+        let mut load = Command::new(loadgen())
+            .arg(near.address().to_string())
+            .args(["--rate", "400", "--duration", "20s", "-c", "8", "--size", "4KiB"])
+            .args(["--to", "user@example.test", "--ledger"])
+            .arg(&ledger)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("loadgen runs");
+        wait_for_load(&ledger, bytes_before);
+        std::thread::sleep(Duration::from_millis(random.below(1500)));
+        near.signal(Signal::KILL);
+        near.wait();
+        load.wait().expect("loadgen ends");
+        direct += near.log().iter().filter(|line| line.contains("place=\"smtp://")).count();
+    }
+    let near = Server::start_whole(&config);
+    let forwarder = Forwarder::start(&near);
+    wait_until_spool_is_empty(&near, &spool, &forwarder);
+    forwarder.stop();
+    let verdict = verify(&ledger, "maildir", &store, &[]);
+    if !verdict.holds || verdict.accepted == 0 || direct == 0 {
+        let kept = folder.keep();
+        panic!("{}\n{direct} at once, kept in {}", verdict.text, kept.display());
+    }
+    println!("{}, {direct} of them at once", verdict.text);
 }
 
 #[test]

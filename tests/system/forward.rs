@@ -146,11 +146,15 @@ pub fn queue(server: &Server, command: &[&str]) -> String {
 
 /// Waits until nothing is left to deliver.
 pub fn wait_until_empty(server: &Server, forwarder: &Forwarder) {
+    wait_until_spool_is_empty(server, &server.folder().join("spool"), forwarder);
+}
+
+/// The same where the spool is elsewhere.
+pub fn wait_until_spool_is_empty(server: &Server, spool: &Path, forwarder: &Forwarder) {
     let start = Instant::now();
     loop {
         let waits = queue(server, &["list"]);
-        let list =
-            Command::new(program()).args(["spool", "list"]).arg(server.folder().join("spool")).output();
+        let list = Command::new(program()).args(["spool", "list"]).arg(spool).output();
         let list = String::from_utf8_lossy(&list.expect("it runs").stdout).into_owned();
         if waits.is_empty() && !list.contains(" stored ") {
             return;

@@ -108,7 +108,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "threads",
         ],
     ),
-    ("memory_sum", &["admin", "dns", "front", "log", "ring::locked_memory", "smtp::settings"]),
+    ("memory_sum", &["admin", "dns", "filter", "front", "log", "ring::locked_memory", "smtp::settings"]),
     ("shutdown", &["handoff::channel", "handoff::doorbell", "log", "shard::order", "signals"]),
     ("shard", &["auth", "dns", "front", "handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["accounts", "handoff", "metrics", "smtp::trace"]),

@@ -62,7 +62,7 @@ fn wanted(config: &Config) -> u64 {
     let sink = config.sink.facts().open_files(config.sink.workers);
     let spills = if config.sink.facts().reads_mail_data() { config.limits.spill_files_max } else { 0 };
     let to_name_servers = config.lookup_threads() * SOCKETS_MAX;
-    let (_, to_stations) = config.stations();
+    let to_stations = config.station_connections_max();
     (shards + sink + to_name_servers + to_stations) as u64 + spills + OTHERS
 }
 

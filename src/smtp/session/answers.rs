@@ -7,6 +7,7 @@
 //! | `Recipient` | `INQUIRY_WAIT_MAX` | `451` to this RCPT; the session goes on |
 //! | `Encryption` | `INQUIRY_WAIT_MAX` | `421`, and close |
 //! | `Storing` | `sink_answer_timeout` | `421`, and close: nobody knows what became of the message |
+//! | the same, at a station | the station's time and some seconds | `451`: the sink has never seen it |
 //!
 //! It never means yes. What the client sends meanwhile waits after the question, and all replies leave
 //! together.

@@ -141,6 +141,18 @@ fn filters_leave_time_for_the_store() {
              sooner: lower them to 300 s together",
         ],
     );
+    let next_hop = format!(
+        "{}[[filter]]\n{RSPAMD}timeout = \"61s\"\n",
+        "[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"forward\"\nfallback = \"spool\"\npath = \"spool\"\n\
+         [[forward]]\nto = [\"smtp://127.0.0.1:25\"]\n"
+    );
+    assert_warnings(
+        &next_hop,
+        &[
+            ":9: filter: the times of all filters come to 61 s, the next hop and the spool have four minutes each, and SMTP clients give \
+             up after ten minutes (RFC 5321 §4.5.3.2.6) or sooner: lower them to 60 s together",
+        ],
+    );
     let ninth = (0..9).map(|number| format!("[[filter]]\nname = \"f{number}\"\n{RSPAMD}timeout = \"1s\"\n"));
     let text = format!("{REST}{}", ninth.collect::<String>());
     assert_problems(&text, &[":47: filter.kind: more than 8 filters are asked about no message"]);
