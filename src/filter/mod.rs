@@ -4,13 +4,12 @@
 //! A filter passes a message, refuses it, or has something written in front of it. No octet of the mail data
 //! is ever changed by one.
 
+mod field;
 pub mod milter;
 pub mod rspamd;
 mod ruling;
 mod subject;
 
-/// Octets of all fields that a filter adds to a message.
-pub const FIELDS_BYTES_MAX: usize = 16 * 1024;
-
+pub use field::FIELDS_BYTES_MAX;
 pub use ruling::{Action, Ruling};
 pub use subject::Subject;

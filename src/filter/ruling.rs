@@ -1,4 +1,4 @@
-//! What a filter says of a message.
+//! The end of asking: all that a filter can say, whatever it speaks.
 
 use crate::mail::foreign_reply::ForeignReply;
 
@@ -7,7 +7,8 @@ use crate::mail::foreign_reply::ForeignReply;
 pub struct Ruling {
     /// What becomes of the message.
     pub action: Action,
-    /// Whole header fields, each with its CRLF, to stand in front of the mail data of a message that goes on.
+    /// Whole header fields, each with its CRLF, to stand in front of the mail data of a message that goes on:
+    /// at most [`FIELDS_BYTES_MAX`](super::FIELDS_BYTES_MAX) octets. One that is greylisted goes on later.
     pub fields: Vec<u8>,
     /// The score that it has, in the filter's own words; empty where the filter gives none.
     pub score: String,

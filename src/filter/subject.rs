@@ -1,4 +1,4 @@
-//! What a filter is told of a message besides its octets.
+//! The envelope and the client of a message, as any filter has a use for them.
 
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::harmless_line::harmless_line;
+
 /// Octets of a text that are told. With the codes before it a line stays far below 512 octets (RFC 5321
 /// §4.5.3.1.5).
 const TEXT_BYTES_MAX: usize = 400;
@@ -34,15 +36,28 @@ impl ForeignReply {
             return None;
         }
         let code = if code == 421 { 451 } else { code };
-        let (subject, detail) = enhanced.unwrap_or((7, 1));
+        Some(Self::made(code, enhanced.unwrap_or((7, 1)), text))
+    }
+
+    /// `550 5.7.1`, with this text as in [`Self::new`].
+    pub fn refused(text: &[u8]) -> Self {
+        Self::made(550, (7, 1), text)
+    }
+
+    /// `451 4.7.1`, with this text as in [`Self::new`].
+    pub fn put_off(text: &[u8]) -> Self {
+        Self::made(451, (7, 1), text)
+    }
+
+    fn made(code: u16, (subject, detail): (u16, u16), text: &[u8]) -> Self {
         let enhanced = format!("{}.{subject}.{detail}", code / 100);
-        let text = cleaned(text);
+        let text = harmless_line(text, TEXT_BYTES_MAX);
         let text = match (text.is_empty(), code) {
             (false, _) => text,
             (true, ..=499) => "Not now, try again later".to_owned(),
             (true, 500..) => "Refused".to_owned(),
         };
-        Some(Self { code, enhanced, text })
+        Self { code, enhanced, text }
     }
 
     /// What is written as a line of a reply, as in `550 5.7.1 Not wanted`. An enhanced status code whose
@@ -100,23 +115,6 @@ fn number(digits: &[u8]) -> Option<u16> {
     fits.then(|| digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')))
 }
 
-fn cleaned(text: &[u8]) -> String {
-    let mut cleaned = String::new();
-    for octet in text {
-        match octet {
-            b' ' | b'\t' | b'\r' | b'\n' if cleaned.is_empty() || cleaned.ends_with(' ') => {}
-            b' ' | b'\t' | b'\r' | b'\n' => cleaned.push(' '),
-            b'!'..=b'~' => cleaned.push(char::from(*octet)),
-            _ => cleaned.push('?'),
-        }
-        if cleaned.len() == TEXT_BYTES_MAX {
-            break;
-        }
-    }
-    cleaned.truncate(cleaned.trim_end().len());
-    cleaned
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +134,9 @@ mod tests {
         for code in [0, 200, 250, 354, 399, 600, u16::MAX] {
             assert_eq!(said(code, "x"), None, "{code}");
         }
+        assert_eq!(ForeignReply::refused(b"No\n").to_string(), "550 5.7.1 No");
+        assert_eq!(ForeignReply::refused(b"").to_string(), "550 5.7.1 Refused");
+        assert_eq!(ForeignReply::put_off(b"").to_string(), "451 4.7.1 Not now, try again later");
         let long = line(552, Some((2, 2)), &[b'x'; 2000]).unwrap_or_default();
         assert_eq!(long.len(), "552 5.2.2 ".len() + TEXT_BYTES_MAX);
     }

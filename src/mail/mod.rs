@@ -10,6 +10,7 @@ pub mod domain;
 pub mod envelope;
 pub mod envelope_budget;
 pub mod foreign_reply;
+pub mod harmless_line;
 pub mod local_part;
 mod mailbox;
 pub mod network;

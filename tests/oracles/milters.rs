@@ -229,7 +229,7 @@ fn each_answer_of_libmilter_becomes_a_ruling() {
                 "insert=1 X-E: 5",
                 "quarantine=an odd one",
             ],
-            "mark [an odd one] X-E: 5|X-D: 4|X-A: 1|X-B: 2|\\tmore|\\tX-C: 3|",
+            "mark [an odd one] X-Quarantine: an odd one|X-E: 5|X-D: 4|X-A: 1|X-B: 2|\\tmore|\\tX-C: 3|",
             ALL,
         ),
         (&["silent=connect,hello,mail,rcpt,data,header,eoh,body", "add=X-A: 1"], "pass X-A: 1|", ALL),

@@ -148,8 +148,14 @@ const MORE: [(&[&str], Ends); 10] = [
         Passes("X-F: 6\r\nX-E: 5\r\nX-D: 4\r\nX-A: 1\r\n"),
     ),
     (&["add=X-A: 1", "eom=accept"], Passes("X-A: 1\r\n")),
-    (&["add=X-A: 1", "quarantine=an odd one"], Marked("an odd one", "X-A: 1\r\n")),
-    (&["quarantine=an \"odd\"\\none", "eom=accept"], Marked("an \"odd\" one", "")),
+    (
+        &["add=X-A: 1", "quarantine=an odd one"],
+        Marked("an odd one", "X-Quarantine: an odd one\r\nX-A: 1\r\n"),
+    ),
+    (
+        &["quarantine=an \"odd\"\\none", "eom=accept"],
+        Marked("an \"odd\" one", "X-Quarantine: an \"odd\" one\r\n"),
+    ),
     (&["add=X-A: 1", "quarantine=odd", "eom=reject"], REJECTED),
     (&["progress=1000", "wait=0.2"], Passes("")),
     (&["progress=3", "wait=0.2", "eom=tempfail"], PUT_OFF),

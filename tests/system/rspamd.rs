@@ -43,7 +43,7 @@ fn ask(mut stream: impl Read + Write, envelope: &Envelope, message: &[u8]) -> Ru
             break;
         }
     }
-    ruling(reader.body(), true).expect("a ruling")
+    ruling(reader.body()).expect("a ruling")
 }
 
 fn envelope() -> Envelope {

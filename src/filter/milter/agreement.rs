@@ -2,6 +2,7 @@
 
 use super::code::{VERSION, VERSION_MIN, command};
 use super::fault::Fault;
+use super::macro_names::MacroNames;
 use super::packet::{self, DATA_BYTES_MAX};
 
 /// The first version with `SMFIC_DATA`.
@@ -37,13 +38,14 @@ const SILENCES: [(u8, u32, u32); 9] = [
 const SKIP: u32 = 1 << 10;
 /// A space after the colon of a header field belongs to its value (`SMFIP_HDR_LEADSPC`).
 const LEADING_SPACE: u32 = 1 << 20;
-/// `SMFIP_MDS_256K`, `SMFIP_MDS_1M`: how long data may be.
-const DATA_256K: u32 = 1 << 28;
-const DATA_1M: u32 = 1 << 29;
+/// Data may be longer (`SMFIP_MDS_256K`).
+const LONG_DATA: u32 = 1 << 28;
+const LONG_DATA_BYTES_MAX: usize = 256 * 1024 - 1;
 
-/// All but the recipients that were refused (`SMFIP_RCPT_REJ`): they are in no envelope.
+/// All but the recipients that were refused (`SMFIP_RCPT_REJ`), who are in no envelope, and data of a
+/// mebibyte (`SMFIP_MDS_1M`), which would be too much memory for each message that is with a milter.
 const fn protocol_offered() -> u32 {
-    let mut all = SKIP | LEADING_SPACE | DATA_256K | DATA_1M;
+    let mut all = SKIP | LEADING_SPACE | LONG_DATA;
     let mut at = 0;
     while at < SILENCES.len() {
         all |= SILENCES[at].1 | SILENCES[at].2;
@@ -55,7 +57,7 @@ const fn protocol_offered() -> u32 {
 const PROTOCOL_OFFERED: u32 = protocol_offered();
 
 /// The places of macros, in the order of their numbers (`SMFIM_`).
-const SYMBOL_PLACES: [u8; 7] = [
+const MACRO_PLACES: [u8; 7] = [
     command::CONNECT,
     command::HELO,
     command::MAIL,
@@ -80,8 +82,8 @@ pub(super) struct Agreement {
     version: u32,
     actions: u32,
     protocol: u32,
-    /// Names of macros, with blanks between them, that it wants at each place; none where it says nothing.
-    symbols: [Option<Box<[u8]>>; SYMBOL_PLACES.len()],
+    /// The macros that it wants at each place; none where it says nothing.
+    macros: [Option<MacroNames>; MACRO_PLACES.len()],
 }
 
 impl Agreement {
@@ -106,8 +108,8 @@ impl Agreement {
             let (names, after) = packet::split_text(after).ok_or(malformed)?;
             let place = usize::try_from(place).unwrap_or(usize::MAX);
             // Of a place that nobody knows nothing is said.
-            if let Some(kept) = agreement.symbols.get_mut(place) {
-                *kept = Some(names.into());
+            if let Some(kept) = agreement.macros.get_mut(place) {
+                *kept = Some(MacroNames::of_list(names));
             }
             rest = after;
         }
@@ -134,10 +136,10 @@ impl Agreement {
         }
     }
 
-    /// The names of the macros that it wants at this place, if it says so.
-    pub(super) fn symbols(&self, code: u8) -> Option<&[u8]> {
-        let place = SYMBOL_PLACES.iter().position(|of| *of == code)?;
-        self.symbols.get(place)?.as_deref()
+    /// The macros that it wants at this place, if it says so.
+    pub(super) fn macros(&self, code: u8) -> Option<MacroNames> {
+        let place = MACRO_PLACES.iter().position(|of| *of == code)?;
+        *self.macros.get(place)?
     }
 
     /// Whether it may add header fields.
@@ -162,13 +164,7 @@ impl Agreement {
 
     /// Octets of a chunk of the body.
     pub(super) fn data_bytes_max(&self) -> usize {
-        if self.protocol & DATA_1M != 0 {
-            1024 * 1024 - 1
-        } else if self.protocol & DATA_256K != 0 {
-            256 * 1024 - 1
-        } else {
-            DATA_BYTES_MAX
-        }
+        if self.protocol & LONG_DATA != 0 { LONG_DATA_BYTES_MAX } else { DATA_BYTES_MAX }
     }
 }
 

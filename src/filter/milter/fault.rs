@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::code::{ACTION_NAMES, VERSION, VERSION_MIN, reply};
 use super::phase::Phase;
+use crate::filter::field::Unfit;
 
 /// Why a session is over without a ruling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,7 +33,7 @@ pub enum Fault {
     ReplyCode,
     /// It adds a header field whose name is none.
     FieldName,
-    /// It adds more header fields, or longer ones, than a message gets.
+    /// It adds more header fields, or longer ones, than a message gets, or one that fits no line.
     TooMuchAdded,
     /// It said so much without an end.
     Endless(Phase),
@@ -47,8 +48,15 @@ pub enum Loss {
     Failed,
     /// What the phase awaits did not come in time.
     TimedOut,
-    /// The caller gives it up.
-    GivenUp,
+}
+
+impl From<Unfit> for Fault {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Name => Self::FieldName,
+            Unfit::Word | Unfit::TooMuch => Self::TooMuchAdded,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -64,7 +72,6 @@ impl fmt::Display for Fault {
                     Loss::Closed => "the milter closed the connection",
                     Loss::Failed => "the connection failed",
                     Loss::TimedOut => "the milter did not answer in time",
-                    Loss::GivenUp => "given up",
                 };
                 write!(f, "{how} ({})", phase.name())
             }

@@ -52,7 +52,7 @@ fn split_field(octets: &[u8]) -> (&[u8], &[u8]) {
     (octets, b"")
 }
 
-/// None of what is no field.
+/// The name of a field and what stands after its colon; nothing where these octets are no field.
 fn name_and_value(field: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr::memchr(b':', field)?;
     let (name, value) = field.split_at_checked(colon)?;

@@ -6,7 +6,7 @@
 use super::code::{command, reply};
 use super::packet;
 use super::{Loss, Session, Step};
-use crate::filter::{Action, Ruling, Subject};
+use crate::filter::{Action, FIELDS_BYTES_MAX, Ruling, Subject};
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::queue_id::QueueId;
@@ -58,7 +58,7 @@ fn answered(mut octets: &[u8], recipients: usize, size: usize) -> Vec<String> {
         }
         let mut arrived = Vec::new();
         packet::push(&mut arrived, *code, |output| output.extend_from_slice(data));
-        watched.hear(*code);
+        watched.hear(*code, data);
         arrived.chunks(size).for_each(|piece| watched.go(piece));
     }
     watched.lose();
@@ -81,6 +81,8 @@ struct Watched {
     body_bytes: usize,
     /// Whether what the milter says is known packet by packet.
     is_heard: bool,
+    /// Whether it is told of the body, by its options.
+    wants_body: bool,
     told: Vec<String>,
 }
 
@@ -98,12 +100,19 @@ impl Watched {
             rank: 0,
             body_bytes: 0,
             is_heard: false,
+            wants_body: true,
             told: Vec::new(),
         }
     }
 
-    fn hear(&mut self, code: u8) {
+    fn hear(&mut self, code: u8, data: &[u8]) {
         self.is_heard = true;
+        // Version, actions, then the protocol, in its last octet `SMFIP_NOBODY`.
+        if code == command::NEGOTIATE
+            && let Some(protocol) = data.get(11)
+        {
+            self.wants_body = protocol & 1 << 4 == 0;
+        }
         self.heard.push((code, self.last));
     }
 
@@ -207,19 +216,18 @@ impl Watched {
         let (code, of) = *last.expect("the milter said so");
         let said = |codes: &[u8]| self.heard.iter().filter(|(code, _)| codes.contains(code)).count();
         assert_eq!(said(b"+-2bem"), 0, "nothing else is changed");
+        assert!(ruling.fields.len() <= FIELDS_BYTES_MAX && fields <= 64);
         let has_all = said(b"s") == 0 && code == reply::CONTINUE;
-        let is_wanted = self.body_bytes > 0;
-        assert!(
-            !has_all || !is_wanted || self.body_bytes == ODD.len() + BODY.len(),
-            "all of the body is told"
-        );
+        let wanted = if self.wants_body { ODD.len() + BODY.len() } else { 0 };
+        assert!(!has_all || self.body_bytes == wanted, "all of a body that is wanted is told, and no other");
         match &ruling.action {
             Action::Pass | Action::Mark => {
                 let is_refusal_of_one = of == command::RECIPIENT && matches!(code, b'r' | b't' | b'y');
                 assert!(matches!(code, b'c' | b'a') && !is_refusal_of_one);
                 assert!(code == b'a' || of == command::END, "it was asked to the end");
                 assert_eq!(ruling.action == Action::Mark, said(b"q") > 0);
-                assert_eq!(fields, said(b"hi"), "each field that it adds, and no other");
+                let marks = usize::from(ruling.action == Action::Mark);
+                assert_eq!(fields, said(b"hi") + marks, "each field that it adds, and the mark");
             }
             Action::Refuse(_) => {
                 assert!(matches!(code, b'r' | b't' | b'y' | b'4' | b'f'));

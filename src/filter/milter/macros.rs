@@ -1,10 +1,11 @@
-//! Macros: what a milter is told beside the commands. Names are Sendmail's; which are told when is as Postfix
-//! does by default, unless the milter says what it wants.
+//! Macros: what a milter is told beside the commands. Which are told when is as Postfix does by default,
+//! unless the milter says what it wants.
 
 use std::net::IpAddr;
 
 use super::agreement::Agreement;
 use super::code::command;
+use super::macro_names::MacroNames;
 use super::packet;
 use crate::filter::Subject;
 use crate::mail::envelope::Mailbox;
@@ -12,10 +13,7 @@ use crate::mail::envelope::Mailbox;
 /// What the server says of itself.
 const VERSION: &str = concat!("ringmx ", env!("CARGO_PKG_VERSION"));
 
-/// Macros at one place: a name, and its value. What is not known is not told.
-type Values<'a> = Vec<(&'static str, Vec<u8>)>;
-
-/// Says the macros of this command, if there are any.
+/// Says the macros of this command, if there are any. What is not known is not told.
 pub(super) fn push(
     code: u8,
     subject: &Subject<'_>,
@@ -23,20 +21,19 @@ pub(super) fn push(
     agreement: &Agreement,
     output: &mut Vec<u8>,
 ) {
-    let wanted: Values<'_> = match agreement.symbols(code) {
-        None => told(defaults(code), subject, recipient),
-        Some(names) => {
-            let names = names.split(|octet| matches!(octet, b' ' | b',' | b'\t'));
-            let known = names.filter_map(|name| ALL.iter().find(|known| is_same(known, name)));
-            told(&known.copied().collect::<Vec<_>>(), subject, recipient)
-        }
-    };
-    if wanted.is_empty() || !agreement.takes_macros(code) {
+    if !agreement.takes_macros(code) {
         return;
     }
+    let names = agreement.macros(code).unwrap_or_else(|| MacroNames::of(defaults(code)));
+    let told: Vec<(&str, Vec<u8>)> =
+        names.names().filter_map(|name| Some((name, value(name, subject, recipient)?))).collect();
+    if told.is_empty() {
+        return;
+    }
+    // Each has a bounded value, so all of them fit: no packet is cut in the middle of one.
     packet::push(output, command::MACROS, |data| {
         data.push(code);
-        for (name, value) in &wanted {
+        for (name, value) in &told {
             packet::push_text(data, name.as_bytes());
             packet::push_text(data, value);
         }
@@ -53,34 +50,6 @@ fn defaults(code: u8) -> &'static [&'static str] {
         command::DATA | command::END_OF_HEADER | command::END => &["i"],
         _ => &[],
     }
-}
-
-/// All that can be told.
-const ALL: [&str; 15] = [
-    "j",
-    "{daemon_name}",
-    "v",
-    "_",
-    "{client_addr}",
-    "{client_name}",
-    "{client_port}",
-    "{client_ptr}",
-    "{tls_version}",
-    "{cipher}",
-    "i",
-    "{mail_addr}",
-    "{mail_host}",
-    "{rcpt_addr}",
-    "{rcpt_host}",
-];
-
-/// Whether a milter means this one: it may write a name of more than one letter with or without braces.
-fn is_same(known: &str, name: &[u8]) -> bool {
-    known.as_bytes() == name || known.trim_matches(['{', '}']).as_bytes() == name
-}
-
-fn told<'s>(names: &[&'static str], subject: &Subject<'s>, recipient: Option<Mailbox<'_>>) -> Values<'s> {
-    names.iter().filter_map(|name| Some((*name, value(name, subject, recipient)?))).collect()
 }
 
 fn value(name: &str, subject: &Subject<'_>, recipient: Option<Mailbox<'_>>) -> Option<Vec<u8>> {

@@ -11,7 +11,8 @@
 //! the outside. [`Session::begin`] begins a message, of which all is known: its mail data has ended. It comes
 //! to [`Step::Done`], or to [`Step::Over`] where the milter has a fault or is lost; then nothing is known of
 //! it, and it may be asked about again on another connection. Where the milter's octets are split changes
-//! nothing; whatever a milter sends has a bounded, clear ending.
+//! nothing, with one exception: what arrives together with a reply, before what comes next was said, answers
+//! nothing and is a fault. Whatever a milter sends has a bounded, clear ending.
 //!
 //! **Recipients.** A milter may refuse one recipient, but after the end of the mail data nobody can: the
 //! message is answered once, for all. It goes on for all recipients where the milter refuses only some of
@@ -22,15 +23,16 @@
 //!
 //! **Header fields that it adds** stand in front of the message, never in the middle of it or at its end: one
 //! that is inserted, at whatever index, on top of those that were added so far; one that is added, below
-//! them.
+//! them. A message that it puts into quarantine has `X-Quarantine:` with the reason above all of them, so
+//! that whoever reads the message alone can see that.
 
-mod added;
 mod agreement;
 mod code;
 mod fault;
 mod fields;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod macro_names;
 mod macros;
 mod packet;
 mod phase;
@@ -39,9 +41,9 @@ mod script;
 #[cfg(test)]
 mod tests;
 
+use super::field::{Fields, Place};
 use super::{Action, Ruling, Subject};
 use crate::mail::foreign_reply::ForeignReply;
-use added::Added;
 use agreement::Agreement;
 use code::command;
 pub use fault::{Fault, Loss};
@@ -65,7 +67,8 @@ pub struct Session {
     awaited: Option<u8>,
     /// What comes next was sent before something was said that it would answer.
     is_stale: bool,
-    added: Added,
+    /// Header fields that it adds.
+    added: Fields,
     /// Why the message is suspicious, if it was put into quarantine.
     quarantine: Option<String>,
     /// Recipients that were refused, and how.
@@ -136,7 +139,7 @@ impl Session {
             script: Script::default(),
             awaited: None,
             is_stale: false,
-            added: Added::default(),
+            added: Fields::default(),
             quarantine: None,
             refused: 0,
             refusal: None,
@@ -171,10 +174,7 @@ impl Session {
     pub fn begin(&mut self, subject: &Subject<'_>, header: &[u8]) {
         assert!(matches!(self.state, State::Ready), "a message begins after Step::Ready");
         self.script.write(subject, header, &self.agreement);
-        self.added.clear();
-        self.quarantine = None;
         self.refused = 0;
-        self.refusal = None;
         self.interim = 0;
         self.messages += 1;
         self.replies_before = self.replies;
@@ -229,8 +229,8 @@ impl Session {
         }
     }
 
-    /// The connection is lost, or given up; also how a time-out is told. A ruling that is not told yet is
-    /// told none the less.
+    /// The connection is lost; also how a time-out is told. A ruling that is not told yet is told none the
+    /// less.
     pub fn handle_lost(&mut self, how: Loss) {
         match &mut self.state {
             State::Over(_) | State::Spent => {}
@@ -247,17 +247,6 @@ impl Session {
             (State::Body, None) => Phase::Body,
             (_, None) => Phase::Idle,
         }
-    }
-
-    /// Whole replies that were read so far, with those that only say that the milter still works. The time
-    /// that a reply may take begins anew with each of them, and with nothing less.
-    pub fn replies(&self) -> u64 {
-        self.replies
-    }
-
-    /// Messages that were begun on this connection.
-    pub fn messages(&self) -> u64 {
-        self.messages
     }
 
     /// Whether the connection was kept after another message, and the milter has said nothing of this one. If
@@ -389,15 +378,15 @@ impl Session {
         }
         let is_end = awaited == command::END;
         match said {
-            Said::Continue if is_end => self.settle(Action::Pass, true, output),
+            Said::Continue if is_end => self.settle(Action::Pass, true, output)?,
             Said::Continue => self.awaited = None,
-            Said::Accept => self.settle(Action::Pass, false, output),
+            Said::Accept => self.settle(Action::Pass, false, output)?,
             // A message is what is discarded, and there is none yet: Sendmail and Postfix go on.
             Said::Discard if matches!(awaited, command::CONNECT | command::HELO) => self.awaited = None,
-            Said::Discard => self.settle(Action::Discard, false, output),
-            Said::Refuse(reply) if awaited == command::RECIPIENT => self.refuse_recipient(reply, output),
+            Said::Discard => self.settle(Action::Discard, false, output)?,
+            Said::Refuse(reply) if awaited == command::RECIPIENT => self.refuse_recipient(reply, output)?,
             Said::Refuse(reply) | Said::Shutdown(reply) => {
-                self.settle(Action::Refuse(reply), false, output);
+                self.settle(Action::Refuse(reply), false, output)?;
             }
             Said::Skip if !is_end => {
                 self.script.skip(awaited);
@@ -427,7 +416,7 @@ impl Session {
     }
 
     /// One recipient is refused; the message with the last of them.
-    fn refuse_recipient(&mut self, reply: ForeignReply, output: &mut Vec<u8>) {
+    fn refuse_recipient(&mut self, reply: ForeignReply, output: &mut Vec<u8>) -> Result<(), Fault> {
         self.awaited = None;
         self.refused += 1;
         let is_overruled =
@@ -438,8 +427,9 @@ impl Session {
         if self.refused == self.script.recipients()
             && let Some(reply) = self.refusal.take()
         {
-            self.settle(Action::Refuse(reply), false, output);
+            self.settle(Action::Refuse(reply), false, output)?;
         }
+        Ok(())
     }
 
     /// The message has its ruling. `is_continue`: the milter answered the end of the message by `c`.
@@ -447,15 +437,18 @@ impl Session {
     /// Only then does libmilter listen to `SMFIC_QUIT_NC`; after any other answer it ignores that, and the
     /// connection that is told next, without a reply. And a milter that is not told of connections cannot
     /// tell where the next one begins: pymilter fails there.
-    fn settle(&mut self, action: Action, is_continue: bool, output: &mut Vec<u8>) {
+    fn settle(&mut self, action: Action, is_continue: bool, output: &mut Vec<u8>) -> Result<(), Fault> {
         let mut ruling = Ruling { action, ..Ruling::default() };
         if ruling.action == Action::Pass {
-            ruling.fields = self.added.take();
             if let Some(reason) = self.quarantine.take() {
                 ruling.action = Action::Mark;
+                let value = if reason.is_empty() { "Yes" } else { &reason };
+                self.added.add(Place::Top, b"X-Quarantine", value.as_bytes(), false)?;
                 ruling.symbols.extend(Some(reason).filter(|reason| !reason.is_empty()));
             }
+            ruling.fields = self.added.take();
         }
+        self.forget();
         let is_anew = self.agreement.wants(command::CONNECT);
         let may_follow = is_continue && is_anew && self.agreement.keeps_connections() && !self.is_stale;
         if may_follow {
@@ -463,6 +456,14 @@ impl Session {
         }
         self.awaited = None;
         self.state = State::Settled(Box::new(ruling), may_follow);
+        Ok(())
+    }
+
+    /// Gives up what belongs to a message that is done.
+    fn forget(&mut self) {
+        self.script.forget();
+        self.added = Fields::default();
+        (self.quarantine, self.refusal) = (None, None);
     }
 
     fn end(&mut self, fault: Fault) {

@@ -55,6 +55,12 @@ impl PacketReader {
         Ok(packet.map(|(code, data)| Packet { code: *code, data }))
     }
 
+    /// Memory that it holds, in octets.
+    #[cfg(test)]
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.octets.capacity()
+    }
+
     /// Whether no packet has begun and is not at its end.
     pub(super) fn is_between(&self) -> bool {
         self.is_lent || self.octets.is_empty()

@@ -1,11 +1,12 @@
 //! What a milter says.
 
-use super::added::Place;
 use super::agreement::{Agreement, word};
 use super::code::{command, reply};
 use super::fault::Fault;
 use super::packet::{Packet, split_text};
+use crate::filter::field::Place;
 use crate::mail::foreign_reply::ForeignReply;
+use crate::mail::harmless_line::harmless_line;
 
 /// Octets of the reason for a quarantine that are kept.
 const REASON_BYTES_MAX: usize = 200;
@@ -45,7 +46,7 @@ impl Said {
             reply::REPLY_CODE => return Ok(Self::Refuse(reply_of(data).ok_or(Fault::ReplyCode)?)),
             reply::QUARANTINE => {
                 let reason = split_text(data).map_or(data, |(reason, _)| reason);
-                return Ok(Self::Quarantine(cleaned(reason)));
+                return Ok(Self::Quarantine(harmless_line(reason, REASON_BYTES_MAX)));
             }
             reply::ADD_FIELD => return field(Place::Below, data).ok_or(malformed),
             reply::INSERT_FIELD => {
@@ -61,11 +62,9 @@ impl Said {
             reply::CONTINUE => Self::Continue,
             reply::ACCEPT => Self::Accept,
             reply::DISCARD => Self::Discard,
-            reply::REJECT => Self::Refuse(ForeignReply::new(550, None, b"").ok_or(malformed)?),
-            reply::TEMPORARY_FAILURE => Self::Refuse(ForeignReply::new(451, None, b"").ok_or(malformed)?),
-            reply::SHUTDOWN | reply::CONNECTION_FAILURE => {
-                Self::Shutdown(ForeignReply::new(451, None, b"").ok_or(malformed)?)
-            }
+            reply::REJECT => Self::Refuse(ForeignReply::refused(b"")),
+            reply::TEMPORARY_FAILURE => Self::Refuse(ForeignReply::put_off(b"")),
+            reply::SHUTDOWN | reply::CONNECTION_FAILURE => Self::Shutdown(ForeignReply::put_off(b"")),
             reply::SKIP => Self::Skip,
             reply::PROGRESS => Self::Progress,
             _ => return Err(Fault::Unknown(code)),
@@ -140,22 +139,4 @@ fn word_of(text: &[u8]) -> &[u8] {
 /// Whether it may be an enhanced status code (RFC 3463).
 fn is_enhanced(word: &[u8]) -> bool {
     matches!(word, [b'4' | b'5', b'.', ..]) && word.iter().all(|octet| matches!(octet, b'0'..=b'9' | b'.'))
-}
-
-/// One line of printable ASCII: other octets become `?`, a run of blanks one space.
-fn cleaned(text: &[u8]) -> String {
-    let mut cleaned = String::new();
-    for octet in text {
-        match octet {
-            b' ' | b'\t' | b'\r' | b'\n' if cleaned.is_empty() || cleaned.ends_with(' ') => {}
-            b' ' | b'\t' | b'\r' | b'\n' => cleaned.push(' '),
-            b'!'..=b'~' => cleaned.push(char::from(*octet)),
-            _ => cleaned.push('?'),
-        }
-        if cleaned.len() == REASON_BYTES_MAX {
-            break;
-        }
-    }
-    cleaned.truncate(cleaned.trim_end().len());
-    cleaned
 }

@@ -30,15 +30,8 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Writes down what is to be said.
+    /// Writes down what is to be said, after [`Self::forget`].
     pub(super) fn write(&mut self, subject: &Subject<'_>, header: &[u8], agreement: &Agreement) {
-        let Self { packets, body, end, .. } = std::mem::take(self);
-        let [packets, body, end] = [packets, body, end].map(|mut memory| {
-            memory.clear();
-            memory.shrink_to(KEPT_BYTES);
-            memory
-        });
-        *self = Self { packets, body, end, ..Self::default() };
         self.write_client(subject, agreement);
         self.write_envelope(subject, agreement);
         let output = &mut self.packets;
@@ -166,6 +159,23 @@ impl Script {
     /// Appends the end of the message.
     pub(super) fn push_end(&self, output: &mut Vec<u8>) {
         output.extend_from_slice(&self.end);
+    }
+
+    /// Gives up what was written, with most of its memory: a connection may rest for long.
+    pub(super) fn forget(&mut self) {
+        let Self { packets, body, end, .. } = std::mem::take(self);
+        let [packets, body, end] = [packets, body, end].map(|mut memory| {
+            memory.clear();
+            memory.shrink_to(KEPT_BYTES);
+            memory
+        });
+        *self = Self { packets, body, end, ..Self::default() };
+    }
+
+    /// Memory that it holds, in octets.
+    #[cfg(test)]
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.packets.capacity() + self.body.capacity() + self.end.capacity()
     }
 
     /// Recipients that are told and answered.

@@ -8,9 +8,11 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::super::field::Fields;
 use super::super::ruling::{Action, Ruling};
-use super::fields::Fields;
+use super::fields::{add, add_all};
 use crate::mail::foreign_reply::ForeignReply;
+use crate::mail::harmless_line::harmless_line;
 
 /// Names of symbols that are told.
 const SYMBOLS_MAX: usize = 32;
@@ -49,11 +51,11 @@ impl fmt::Display for Unanswered {
     }
 }
 
-/// What an answer says. `adds_fields`: header fields may stand in front of the mail data.
+/// What an answer says.
 ///
 /// An action that rspamd does not have by itself is one of its configuration, and passes: what it means is
 /// up to whoever made it, who can have fields added with it.
-pub fn ruling(body: &[u8], adds_fields: bool) -> Result<Ruling, Unanswered> {
+pub fn ruling(body: &[u8]) -> Result<Ruling, Unanswered> {
     // What somebody wrote into a message may be quoted in any octets.
     let text = String::from_utf8_lossy(body);
     let answer: Value =
@@ -61,20 +63,18 @@ pub fn ruling(body: &[u8], adds_fields: bool) -> Result<Ruling, Unanswered> {
     let Value::Object(answer) = answer else {
         return Err(Unanswered::NoJson("it is another value".to_owned()));
     };
-    let Some(action) = text_of(&answer, "action") else {
+    let Some(action) = text_of(&answer, "action").filter(|action| !action.trim().is_empty()) else {
         let error = text_of(&answer, "error");
         return Err(error.map_or(Unanswered::NoAction, |why| Unanswered::Failed(printable(why))));
     };
     let milter = answer.get("milter").and_then(Value::as_object);
-    let mut fields = Fields::default();
-    if let Some(added) = milter.and_then(|milter| milter.get("add_headers")).and_then(Value::as_object) {
-        fields.take_all(added);
-    }
     let message = answer.get("messages").and_then(Value::as_object);
     let message = message.and_then(|messages| text_of(messages, "smtp_message"));
     let only_noted = milter.and_then(|milter| milter.get("no_action")).and_then(Value::as_bool);
+    let mut fields = Fields::default();
+    // What matters most comes first: there is room for it.
     let action = if only_noted == Some(true) {
-        fields.add("X-Rspamd-Action", action, false);
+        add("X-Rspamd-Action", action, &mut fields);
         Action::Pass
     } else {
         action_of(action, message, milter)
@@ -82,26 +82,28 @@ pub fn ruling(body: &[u8], adds_fields: bool) -> Result<Ruling, Unanswered> {
     if action == Action::Mark {
         mark(&mut fields, milter);
     }
+    if let Some(given) = milter.and_then(|milter| milter.get("add_headers")).and_then(Value::as_object) {
+        add_all(given, &mut fields);
+    }
     let goes_on = matches!(action, Action::Pass | Action::Mark | Action::Greylist);
-    let fields = if adds_fields && goes_on { fields.into_octets() } else { Vec::new() };
+    let fields = if goes_on { fields.take() } else { Vec::new() };
     Ok(Ruling { action, fields, score: score(&answer), symbols: symbols(&answer) })
 }
 
 /// The action of this name. It may be written with any separator.
 fn action_of(name: &str, message: Option<&str>, milter: Option<&Map<String, Value>>) -> Action {
-    let refuse = |code, default: &str| {
+    let words = |default: &'static str| {
         let text = message.unwrap_or_default();
-        let text = if text.trim().is_empty() { default } else { text };
-        ForeignReply::new(code, Some((7, 1)), text.as_bytes()).map_or(Action::Pass, Action::Refuse)
+        if text.trim().is_empty() { default.as_bytes() } else { text.as_bytes() }
     };
     match &*name.to_ascii_lowercase().replace(['_', '-'], " ") {
         "reject" => match milter.and_then(|milter| text_of(milter, "reject")) {
             Some("discard") => Action::Discard,
             // There is no place for what is held back, so it goes on with a mark.
             Some("quarantine") => Action::Mark,
-            Some(_) | None => refuse(550, REJECTED),
+            Some(_) | None => Action::Refuse(ForeignReply::refused(words(REJECTED))),
         },
-        "soft reject" => refuse(451, REJECTED_SOFTLY),
+        "soft reject" => Action::Refuse(ForeignReply::put_off(words(REJECTED_SOFTLY))),
         "greylist" => Action::Greylist,
         "add header" | "rewrite subject" | "quarantine" => Action::Mark,
         "discard" => Action::Discard,
@@ -110,12 +112,15 @@ fn action_of(name: &str, message: Option<&str>, milter: Option<&Map<String, Valu
 }
 
 /// The fields of a message that is suspicious: those of `spam_header`, or `X-Spam: Yes`, which rspamd's
-/// milter has where nothing else is configured.
+/// milter has where nothing else is configured. Whatever is configured, there is one.
 fn mark(fields: &mut Fields, milter: Option<&Map<String, Value>>) {
     match milter.and_then(|milter| milter.get("spam_header")) {
-        Some(Value::Object(given)) if !given.is_empty() => fields.take_all(given),
-        Some(Value::String(value)) => fields.add("X-Spam", value, false),
-        Some(_) | None => fields.add("X-Spam", "Yes", false),
+        Some(Value::Object(given)) => add_all(given, fields),
+        Some(Value::String(value)) if !value.trim().is_empty() => add("X-Spam", value, fields),
+        Some(_) | None => {}
+    }
+    if fields.is_empty() {
+        add("X-Spam", "Yes", fields);
     }
 }
 
@@ -148,7 +153,7 @@ fn text_of<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
 }
 
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).take(WRONG_BYTES_MAX).collect()
+    harmless_line(text.as_bytes(), WRONG_BYTES_MAX)
 }
 
 #[cfg(test)]

@@ -79,7 +79,6 @@ impl Plan {
                     host: place.host.clone(),
                     settings_id: place.settings_id.clone().unwrap_or_default(),
                     password: password.unwrap_or_default(),
-                    adds_fields: filter.add_fields,
                 })
             }
             FilterKind::Milter(place) => Talk::Milter(place.address.clone()),

@@ -22,7 +22,6 @@ pub(super) struct Rspamd {
     pub(super) host: String,
     pub(super) settings_id: String,
     pub(super) password: String,
-    pub(super) adds_fields: bool,
 }
 
 /// A connection between two messages.
@@ -60,7 +59,7 @@ impl Connection {
     ) -> (Result<Ruling, Trouble>, Option<Self>) {
         match self.ask_once(rspamd, subject, message, deadline).await {
             Ok(response) => {
-                let judged = ruling(response.body(), rspamd.adds_fields);
+                let judged = ruling(response.body());
                 self.was_used = true;
                 let kept = (response.is_reusable() && !self.is_behind).then_some(self);
                 (judged.map_err(|why| Trouble::Message(why.to_string())), kept)

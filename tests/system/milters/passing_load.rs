@@ -32,12 +32,15 @@ fn filters_in_a_row_each_have_a_say() {
     ];
     let server = receiver(&tables.concat(), "");
     let (front, below, envelope) = stored(&server, &send(&server)).expect("stored");
-    assert_eq!(front, "X-Third: 3\r\nX-Second: 2\r\nX-First: 1\r\n");
+    assert_eq!(front, "X-Third: 3\r\nX-Second: 2\r\nX-Quarantine: odd\r\nX-First: 1\r\n");
     assert_eq!(below, MESSAGE);
     assert_eq!(envelope["mark"], "quarantine");
     assert_eq!(logged(&server, "message", 1)["filters"].as_array().expect("a list").len(), 3);
     let asked = rspamd.asked();
-    assert!(asked[0].message.starts_with(b"X-First: 1\r\nReceived: "), "it is shown what is there");
+    assert!(
+        asked[0].message.starts_with(b"X-Quarantine: odd\r\nX-First: 1\r\nReceived: "),
+        "it is shown what is there"
+    );
     assert!(
         !last.told().iter().any(|(_, data)| data.starts_with(b"X-First")),
         "a milter is told what was sent"

@@ -14,8 +14,9 @@ const SMALL: &str = "buffers = 64\nbuffer_size = \"16KiB\"\nblock_memory = \"33M
 
 /// It answers nothing but the end (`SMFIP_NR_…`).
 const SILENT: u32 = 0x000F_F080;
-/// Chunks of a mebibyte (`SMFIP_MDS_1M`).
-const LARGE_CHUNKS: u32 = 1 << 29;
+/// Chunks of 256 KiB (`SMFIP_MDS_256K`).
+const LARGE_CHUNKS: u32 = 1 << 28;
+const LARGE_CHUNK_BYTES: usize = (256 << 10) - 1;
 const LEADING_SPACE: u32 = 1 << 20;
 
 fn fake(protocol: u32) -> FakeMilter {
@@ -95,7 +96,7 @@ fn cases() -> Vec<Case> {
 fn a_milter_is_told_every_octet() {
     for protocol in [0, SILENT, SILENT | LARGE_CHUNKS] {
         let milter_at = fake(protocol);
-        let chunk_max = if protocol & LARGE_CHUNKS != 0 { (1 << 20) - 1 } else { 65_535 };
+        let chunk_max = if protocol & LARGE_CHUNKS != 0 { LARGE_CHUNK_BYTES } else { 65_535 };
         let server = Server::start_whole(&format!(
             "hostname = \"{HOSTNAME}\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n{}[[sink]]\nkind = \
              \"maildir\"\npath = \"mail\"\nline_endings = \"crlf\"\n[shards]\ncpus = [0]\n{SMALL}",
@@ -140,7 +141,7 @@ fn a_milter_is_told_all_of_a_message_in_a_file() {
     println!("20 MiB past three milters in {:?}", start.elapsed());
     let (front, below, _) = stored(&server, &reply).unwrap_or_else(|| panic!("{reply}"));
     assert!(front == "X-A: 1\r\n" && below == data);
-    for (fake, chunk_max) in [(each, 65_535), (silent, (1 << 20) - 1)] {
+    for (fake, chunk_max) in [(each, 65_535), (silent, LARGE_CHUNK_BYTES)] {
         let chunks = of(&fake, b'B');
         assert!(chunks.concat() == body);
         assert!(chunks.len() <= body.len() / chunk_max + 2, "{} chunks", chunks.len());

@@ -102,7 +102,7 @@ fn no_more_is_told_of_what_is_skipped() {
     // Header fields, then chunks of a body of two.
     script(
         "T: header=A:_1\\r\\nA:_2\\r\\n\\r\\n
-         R: O 6 121 301ff7ff
+         R: O 6 121 101ff7ff
          M: O 6 21 64f
          R: L A|1|
          M: s
@@ -165,9 +165,36 @@ fn a_kept_connection_that_is_closed_is_told_apart() {
     feed(&mut driver, "O 6 0 0");
     assert!(!driver.session.is_kept_unheard(), "the first message");
     (0..9).for_each(|_| feed(&mut driver, "c"));
-    assert!(driver.session.is_kept_unheard() && driver.session.messages() == 2);
+    assert!(driver.session.is_kept_unheard() && driver.session.messages == 2);
     feed(&mut driver, "c");
     assert!(!driver.session.is_kept_unheard(), "it has spoken");
+}
+
+/// A header section of any length, and what the milter says of it.
+#[test]
+fn a_connection_that_rests_holds_little_memory() {
+    let mut planned = Planned::of("to=b@x");
+    planned.header = [b"A: ", &vec![b'x'; 500_000][..], b"\r\nodd\r\n", &vec![b'y'; 500_000][..]].concat();
+    let mut driver = Driver::new(vec![planned]);
+    driver.feed(b"");
+    let mut octets = Vec::new();
+    let silent = 0x000f_f080_u32 | 0x34e;
+    packet::push(&mut octets, command::NEGOTIATE, |data| {
+        for word in [6, 0x21, silent] {
+            data.extend_from_slice(&word.to_be_bytes());
+        }
+    });
+    driver.feed(&octets);
+    assert!(driver.session.script.memory_bytes() > 500_000, "while it is told");
+    octets.clear();
+    packet::push(&mut octets, b'q', |data| packet::push_text(data, &[b'z'; 65_000]));
+    driver.feed(&octets);
+    octets.clear();
+    packet::push(&mut octets, b'c', |_| {});
+    driver.feed(&octets);
+    let Session { state: State::Ready, script, reader, .. } = &driver.session else { panic!("it rests") };
+    assert!(script.memory_bytes() <= 3 * 16 * 1024, "{}", script.memory_bytes());
+    assert!(reader.memory_bytes() <= 4096, "{}", reader.memory_bytes());
 }
 
 #[test]

@@ -15,10 +15,15 @@ fn fields_stand_in_front_and_what_is_inserted_on_top() {
 
 #[test]
 fn a_message_in_quarantine_is_marked() {
-    at_end("21", "M: qvirus_X|\nM: c\n= mark [virus X]\n= spent");
-    at_end("20", "M: q\\0|\nM: c\n= mark\n= spent");
-    at_end("20", "M: qfirst\nM: qsecond|\nM: a\n= mark [first]\n= spent");
-    at_end("21", "M: q a\\r\\n\\tb\\t|\nM: hA|1|\nM: c\n= mark [a b] A: 1|\n= spent");
+    at_end("21", "M: qvirus_X|\nM: c\n= mark [virus X] X-Quarantine: virus X|\n= spent");
+    at_end("20", "M: q\\0|\nM: c\n= mark X-Quarantine: Yes|\n= spent");
+    at_end("20", "M: qfirst\nM: qsecond|\nM: a\n= mark [first] X-Quarantine: first|\n= spent");
+    at_end(
+        "21",
+        "M: q a\\r\\n\\tb\\t|\nM: hA|1|\nM: i0 B|2|\nM: c\n= mark [a b] X-Quarantine: a b|B: 2|A: 1|\n= spent",
+    );
+    let (long, told) = ("x".repeat(300), "x".repeat(200));
+    at_end("20", &format!("M: q{long}|\nM: c\n= mark [{told}] X-Quarantine: {told}|\n= spent"));
     at_end("21", "M: qbad|\nM: y550 5.7.1 No|\n= refuse 550 5.7.1 No\n= spent");
 }
 
@@ -42,10 +47,15 @@ fn a_field_is_one_field_whatever_it_says() {
     }
     // Such a milter says itself what stands after the colon.
     script("T: \nM: O 6 1 10037f\nM: hA|1|\nM: hB|_2|\nM: hC||\nM: c\n= pass A:1|B: 2|C:|\n= spent");
-    // Controls, and octets that are no ASCII.
-    let mut added = Added::default();
-    added.add(added::Place::Below, b"A", b"\x01\x7f\x0bg\xc3\xbc\t", false).expect("a field");
-    assert_eq!(added.take(), b"A: ???g\xc3\xbc\r\n");
+    // Controls, and octets that are no ASCII, as in the fields of any filter.
+    at_end("1", "M: hA|g\u{fc}\\t|\nM: c\n= pass A: g??|\n= spent");
+    let long = ["x".repeat(500), "y".repeat(500)];
+    let [x, y] = &long;
+    whole(&format!("T: \nM: O 6 1 {ONLY_END}\nM: hA|{x} {y}|\nM: c\n= pass A: {x}| {y}|\n= spent"));
+    let word = "x".repeat(1000);
+    whole(&format!(
+        "T: \nM: O 6 1 {ONLY_END}\nM: hA|{word}|\n= the milter adds too many header fields, or too long ones"
+    ));
 }
 
 #[test]
@@ -96,11 +106,15 @@ fn no_message_is_changed_otherwise() {
 fn what_is_added_is_bounded() {
     let fields = |count: usize| "M: hA|1|\n".repeat(count);
     let over = "= the milter adds too many header fields, or too long ones";
-    whole(&format!("T: \nM: O 6 1 {ONLY_END}\n{}M: c\n= pass {}\n= spent", fields(100), "A: 1|".repeat(100)));
-    whole(&format!("T: \nM: O 6 1 {ONLY_END}\n{}{over}", fields(101)));
-    let long = "x".repeat(32_000);
-    whole(&format!(
-        "T: \nM: O 6 1 {ONLY_END}\nM: hA|{long}|\nM: hA|{long}|\nM: c\n= pass A: {long}|A: {long}|\n= spent"
-    ));
-    whole(&format!("T: \nM: O 6 1 {ONLY_END}\nM: hA|{long}|\nM: hA|{long}|\nM: hA|{long}|\n{over}"));
+    let asked = format!("T: \nM: O 6 21 {ONLY_END}\n");
+    whole(&format!("{asked}{}M: c\n= pass {}\n= spent", fields(64), "A: 1|".repeat(64)));
+    whole(&format!("{asked}{}{over}", fields(65)));
+    // The mark has its place among them, or there is no ruling.
+    let marked = "= mark [x] X-Quarantine: x|";
+    whole(&format!("{asked}M: qx|\n{}M: c\n{marked}{}\n= spent", fields(63), "A: 1|".repeat(63)));
+    whole(&format!("{asked}M: qx|\n{}M: c\n{over}", fields(64)));
+    let long = "x".repeat(800);
+    let (given, told) = (format!("M: hA|{long}|\n"), format!("A: {long}|"));
+    whole(&format!("{asked}{}M: c\n= pass {}\n= spent", given.repeat(20), told.repeat(20)));
+    whole(&format!("{asked}{}{over}", given.repeat(21)));
 }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn lengths_are_bounded() {
     for (raw, length) in [("00000000", 0_u32), ("00010001", 65_537), ("ffffffff", u32::MAX)] {
-        script(&format!("R: O 6 121 301ff7ff\nM: <raw>{raw}\n= a packet of {length} octets"));
+        script(&format!("R: O 6 121 101ff7ff\nM: <raw>{raw}\n= a packet of {length} octets"));
         at_end("1", &format!("M: <raw>{raw}\n= a packet of {length} octets"));
     }
     // The longest one is no fault by itself.
@@ -17,7 +17,7 @@ fn lengths_are_bounded() {
 fn a_milter_that_never_ends_is_ended() {
     for said in ["p", "qx|"] {
         let fill = |count: usize| format!("M: {said}\n").repeat(count);
-        let found = if said == "p" { "pass" } else { "mark [x]" };
+        let found = if said == "p" { "pass" } else { "mark [x] X-Quarantine: x|" };
         whole(&format!("T: \nM: O 6 21 {ONLY_END}\n{}M: c\n= {found}\n= spent", fill(1000)));
         whole(&format!(
             "T: \nM: O 6 21 {ONLY_END}\n{}= the milter comes to no end (end of message)",
@@ -29,7 +29,7 @@ fn a_milter_that_never_ends_is_ended() {
 /// What comes with the reply before it, or in the middle of it, was said to nothing.
 #[test]
 fn a_reply_that_comes_too_early_is_no_answer() {
-    let offer = "R: O 6 121 301ff7ff";
+    let offer = "R: O 6 121 101ff7ff";
     // With the options, before a message began; a reply that only says that the milter works is none.
     whole(&format!("{offer}\nM: O 6 0 37f\nM: c\n= the reply 'c' answers nothing"));
     let mut driver = Driver::new(vec![Planned::of("to=b@x")]);
@@ -65,7 +65,7 @@ fn a_reply_that_comes_too_early_is_no_answer() {
 
 #[test]
 fn what_comes_between_two_messages_is_no_answer() {
-    whole("R: O 6 121 301ff7ff\nM: O 6 0 0\nM: p\nM: r\n= the reply 'r' answers nothing");
+    whole("R: O 6 121 101ff7ff\nM: O 6 0 0\nM: p\nM: r\n= the reply 'r' answers nothing");
     let mut driver = Driver::new(vec![Planned::of("to=b@x")]);
     for lines in [&["O 6 0 37e"][..], &["c"], &["c", "r"]] {
         driver.feed(b"");

@@ -2,14 +2,18 @@
 
 use super::*;
 
-const OFFER: &str = "R: O 6 121 301ff7ff";
+const OFFER: &str = "R: O 6 121 101ff7ff";
 
 #[test]
 fn it_offers_version_6_and_only_what_is_done() {
     script(&format!("{OFFER}\nM: O 6 0 0"));
-    // The names of the bits: header fields, quarantine, lists of macros; all options but RCPT_REJ (800).
-    assert_eq!(0x121, 1 | 1 << 5 | 1 << 8);
-    assert_eq!(0x301f_f7ff, (0x001f_ffff & !0x800) | 0x3000_0000);
+    let mut offer = Vec::new();
+    Session::new().advance(&mut &b""[..], &mut offer);
+    let data = packet::first(&offer).expect("a packet").data;
+    let words: Vec<u32> =
+        data.chunks(4).map(|word| u32::from_be_bytes(word.try_into().expect("four"))).collect();
+    // Header fields, quarantine, lists of macros; all options but `SMFIP_RCPT_REJ`; `SMFIP_MDS_256K`.
+    assert_eq!(words, [6, 1 | 1 << 5 | 1 << 8, ((1 << 21) - 1) & !(1 << 11) | 1 << 28]);
 }
 
 #[test]
@@ -28,6 +32,7 @@ fn a_milter_that_wants_more_than_is_offered_has_a_fault_that_names_it() {
              actions 0x200; configure it so that it adds header fields at most",
         ),
         ("6 0 800", "the milter insists on protocol options that are not offered: 0x800 (SMFIP_)"),
+        ("6 0 20000000", "the milter insists on protocol options that are not offered: 0x20000000 (SMFIP_)"),
         ("6 0 200000", "the milter insists on protocol options that are not offered: 0x200000 (SMFIP_)"),
         ("7 0 0", "the milter speaks version 7 of the protocol, not 2 to 6"),
         ("1 0 0", "the milter speaks version 1 of the protocol, not 2 to 6"),
@@ -86,7 +91,23 @@ fn it_is_told_the_macros_that_it_asks_for_where_it_asks() {
     let places = "0={client_addr},{client_port},{client_name},nothing| 2=mail_addr| 5=| 9=what|";
     script(&with_id(&format!(
         "T: body=\n{OFFER}\nM: O 6 100 2ff {places}\n\
-         R: DC {{client_addr}}=192.0.2.1 {{client_port}}=25 {{client_name}}=[192.0.2.1]\n\
+         R: DC {{client_addr}}=192.0.2.1 {{client_name}}=[192.0.2.1] {{client_port}}=25\n\
          R: DM {{mail_addr}}=a@s\nR: DT i=ID\nR: DN i=ID\nR: E\nM: c\n= pass\n= spent"
     )));
+}
+
+/// A list as long as a packet, for each of many recipients.
+#[test]
+fn a_macro_that_it_asks_for_often_is_told_once() {
+    let mut options = Vec::new();
+    packet::push(&mut options, command::NEGOTIATE, |data| {
+        for word in [6, 1 << 8, 0x37f & !(1 << 3), 3_u32] {
+            data.extend_from_slice(&word.to_be_bytes());
+        }
+        packet::push_text(data, "i rcpt_addr ".repeat(5000).as_bytes());
+    });
+    let mut driver = Driver::new(vec![Planned::of("to=b@x,c@x")]);
+    driver.feed(b"");
+    driver.feed(&options);
+    assert!(driver.said.contains(&with_id("R: DR i=ID {rcpt_addr}=b@x\nR: R <b@x>|\n")), "{}", driver.said);
 }

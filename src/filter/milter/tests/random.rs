@@ -17,7 +17,7 @@ fn octets() -> impl Strategy<Value = Vec<u8>> {
         2 => Just(0x37f),
         2 => Just(0x000d_f080),
         2 => Just(0x1_0080),
-        1 => any::<u32>().prop_map(|bits| bits & 0x301f_f7ff),
+        1 => any::<u32>().prop_map(|bits| bits & 0x101f_f7ff),
     ];
     let opening = (
         prop_oneof![6 => Just(6_u32), 1 => 2..6_u32],

@@ -3,7 +3,7 @@
 use super::negotiation::with_id;
 use super::*;
 
-const OFFER: &str = "R: O 6 121 301ff7ff";
+const OFFER: &str = "R: O 6 121 101ff7ff";
 
 #[test]
 fn it_is_told_all_in_lockstep() {
@@ -148,7 +148,7 @@ fn the_body_begins_at_the_first_line_that_is_no_field() {
 
 #[test]
 fn packets_are_as_long_as_was_agreed_upon() {
-    for (options, most) in [(0, 65_535), (1 << 28, 262_143), (1 << 29, 1_048_575), (3 << 28, 1_048_575)] {
+    for (options, most) in [(0, 65_535), (1 << 28, 262_143)] {
         let mut driver = Driver::new(vec![Planned { to: vec!["b@x".into()], ..Planned::default() }]);
         driver.planned[0].header =
             [b"A: ", &vec![b'x'; 100_000][..], b"\r\nodd", &vec![b'y'; most][..]].concat();
