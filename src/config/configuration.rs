@@ -215,7 +215,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let front = front::read(&mut root, auth.as_ref());
     let keeps_clients = client_limits.is_some() || front.state.is_some();
     let client_places = clients_max.unwrap_or_else(|| client_limits::places_default(&shards, keeps_clients));
-    let filters = filter::read(&mut root, sink.cut_through);
+    let filters = filter::read(&mut root, sink.cut_through, front.rules.reverse_dns);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let run_as =
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));

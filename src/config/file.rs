@@ -18,16 +18,22 @@ const COUNTED_BYTES: usize = 256 * 1024;
 /// Reads a whole file of at most so many octets. A device or a pipe without an end is an error, not all
 /// memory, and not all time: a pipe may be given, as `<(...)` of a shell is one.
 pub fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let octets = read_start(path, bytes_max + 1)?;
+    if octets.len() > bytes_max {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {bytes_max} octets")));
+    }
+    Ok(octets)
+}
+
+/// Reads at most so many octets of a file, likewise.
+pub fn read_start(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     // A pipe is opened though nobody writes to it yet; for a file the flag means nothing.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let mut octets = Vec::new();
     if file.metadata()?.file_type().is_file() {
-        file.take(bytes_max as u64 + 1).read_to_end(&mut octets)?;
+        file.take(bytes_max as u64).read_to_end(&mut octets)?;
     } else {
-        read_in_time(&file, bytes_max + 1, &mut octets)?;
-    }
-    if octets.len() > bytes_max {
-        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {bytes_max} octets")));
+        read_in_time(&file, bytes_max, &mut octets)?;
     }
     Ok(octets)
 }

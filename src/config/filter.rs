@@ -9,6 +9,7 @@ use super::file;
 use super::recipient_map::{MapAddress, hosts, unix};
 use super::section::Section;
 use super::units::{GIB, KIB, MIB};
+use crate::front::checks::ReverseDnsUse;
 
 /// More programs one after the other are no use, and a client waits for all of them.
 const FILTERS_MAX: usize = 8;
@@ -20,14 +21,14 @@ const CONNECTIONS_DEFAULT: usize = 100;
 
 const CONNECTIONS_MAX: usize = 1000;
 
-/// What an operator would write.
+/// Octets of the name of settings, which an operator writes.
 const SETTINGS_ID_BYTES_MAX: usize = 100;
 
-/// The same.
+/// Octets of a password, which stands in each request.
 const PASSWORD_BYTES_MAX: usize = 1000;
 
-/// RFC 5321 §4.5.3.2.6: a client waits ten minutes for the reply to the end of the mail data. Four of them may
-/// be the store's.
+/// RFC 5321 §4.5.3.2.6: a client waits ten minutes for the reply to the end of the mail data. Four of them
+/// may be the store's.
 const TIMEOUTS_MAX: Duration = Duration::from_mins(5);
 
 /// The same where a next hop has four minutes for a message, too.
@@ -49,9 +50,9 @@ pub struct Filter {
     pub kind: FilterKind,
     /// About whose messages it is not asked.
     pub skip: FilterSkip,
-    /// Octets of the mail data of the largest message that it is asked about.
+    /// Octets of the largest message that it is asked about, with the fields that ringmx writes in front.
     pub bytes_max: u64,
-    /// From the first octet that it is sent to its answer.
+    /// How long a message may take: from the shard, with the wait for a connection, to the answer.
     pub timeout: Duration,
     /// What becomes of a message about which it gives no answer.
     pub on_failure: FilterFailure,
@@ -149,7 +150,8 @@ impl FilterKind {
 /// # Errors
 /// What is wrong with the file, in words about `password_file`.
 pub fn read_password(path: &Path) -> Result<String, String> {
-    let octets = file::read(path, PASSWORD_BYTES_MAX + 2)
+    // A longer first line is seen to be too long; what comes after it is not looked at.
+    let octets = file::read_start(path, PASSWORD_BYTES_MAX + 2)
         .map_err(|error| format!("{}: {}", path.display(), file::unreadable(&error)))?;
     let line = octets.split(|octet| *octet == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -163,8 +165,13 @@ pub fn read_password(path: &Path) -> Result<String, String> {
     }
 }
 
-/// Reads all tables, in the order in which the filters are asked.
-pub(super) fn read(root: &mut Section<'_>, is_before_next_hops: bool) -> Vec<Filter> {
+/// Reads all tables, in the order in which the filters are asked. `reverse_dns`: what clients are called is
+/// asked for.
+pub(super) fn read(
+    root: &mut Section<'_>,
+    is_before_next_hops: bool,
+    reverse_dns: ReverseDnsUse,
+) -> Vec<Filter> {
     let sections = root.tables(
         "filter",
         "A program that is asked about each message before it is accepted, such as rspamd; as many of these tables as wanted, asked in their order.",
@@ -191,6 +198,12 @@ pub(super) fn read(root: &mut Section<'_>, is_before_next_hops: bool) -> Vec<Fil
             sum_max.as_secs()
         );
         root.warn("filter", text);
+    }
+    let is_rspamd = |filter: &Filter| matches!(filter.kind, FilterKind::Rspamd(_));
+    if reverse_dns == ReverseDnsUse::Off && filters.iter().any(is_rspamd) {
+        let text = "rspamd is told no client's name by its address, because `[early] reverse_dns` is off, and by its own rules counts \
+                    that against every client; write reverse_dns = \"mark\" there";
+        root.warn("filter", text.to_owned());
     }
     filters
 }
@@ -242,7 +255,7 @@ fn one(mut section: Section<'_>, before: &[Filter]) -> Option<Filter> {
         "bytes_max",
         50 * MIB,
         KIB..=2 * GIB,
-        "It is not asked about a message with more mail data, which goes on.",
+        "It is not asked about a larger message, counted with the fields that ringmx writes in front. Such a message goes on.",
     );
     let timeout = section.duration(
         "timeout",

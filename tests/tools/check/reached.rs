@@ -11,7 +11,8 @@ fn a_filter_where_nobody_is_is_a_warning() {
     let folder = Folder::new();
     let config = |tables: &str| {
         let sink = "[[sink]]\nkind = \"discard\"\n";
-        format!("domains = [\"x.test\"]\nrecipients = \"recipients\"\n{LISTENER}{sink}{tables}")
+        let names = "[early]\nreverse_dns = \"mark\"\n[dns]\nservers = [\"127.0.0.1\"]\n";
+        format!("domains = [\"x.test\"]\nrecipients = \"recipients\"\n{LISTENER}{sink}{names}{tables}")
     };
     folder.write("recipients", "a@x.test\n");
     let rspamd = |more: &str| format!("[[filter]]\nkind = \"rspamd\"\nurl = \"unix:here.sock\"\n{more}");
@@ -29,8 +30,20 @@ fn a_filter_where_nobody_is_is_a_warning() {
         let told = only(&folder.check(&config(&rspamd(&format!("password_file = \"{file}\"\n")))));
         assert!(told.contains(": filter.password_file: ") && told.contains(why), "{told}");
     }
-    folder.write("password", "word\nmore\n");
-    assert_eq!(folder.check(&config(&rspamd("password_file = \"password\"\n"))).stderr, b"");
+    let longest = "x".repeat(1000);
+    let too_long = "x".repeat(1001);
+    for (text, is_good) in [
+        ("word\nmore\n", true),
+        // Only the first line counts, whatever comes after it.
+        (&format!("{longest}\r\n{}", "more\n".repeat(1000)), true),
+        (&longest, true),
+        (&too_long, false),
+        (&format!("{too_long}\n"), false),
+    ] {
+        folder.write("password", text);
+        let said = folder.check(&config(&rspamd("password_file = \"password\"\n"))).stderr;
+        assert_eq!(said.is_empty(), is_good, "{text:.20} {}", String::from_utf8_lossy(&said));
+    }
 }
 
 #[test]

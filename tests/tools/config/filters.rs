@@ -9,9 +9,12 @@ use super::{REST, assert_problems, assert_warnings, good};
 
 const RSPAMD: &str = "kind = \"rspamd\"\nurl = \"http://127.0.0.1:11333\"\n";
 
+/// What an rspamd has a use for.
+const NAMES: &str = "[early]\nreverse_dns = \"mark\"\n";
+
 /// A table with these lines, which begin in the line 6.
 fn table(lines: &str) -> String {
-    format!("{REST}[[filter]]\n{lines}\n")
+    format!("{REST}[[filter]]\n{lines}\n{NAMES}")
 }
 
 #[test]
@@ -124,8 +127,8 @@ fn values_of_a_filter_are_told_what_is_allowed() {
 fn no_two_filters_have_one_name() {
     let second = "[[filter]]\nkind = \"milter\"\nsocket = \"unix:/run/a\"\nname = \"rspamd\"\n";
     let why = "filter.name: another filter has the name \"rspamd\"; give this one a `name` of its own";
-    assert_problems(&format!("{}{second}", table(RSPAMD)), &[&format!(":12: {why}")]);
-    assert_problems(&format!("{}[[filter]]\n{RSPAMD}", table(RSPAMD)), &[&format!(":9: {why}")]);
+    assert_problems(&format!("{}{second}", table(RSPAMD)), &[&format!(":14: {why}")]);
+    assert_problems(&format!("{}[[filter]]\n{RSPAMD}", table(RSPAMD)), &[&format!(":11: {why}")]);
 }
 
 #[test]
@@ -142,7 +145,7 @@ fn filters_leave_time_for_the_store() {
         ],
     );
     let next_hop = format!(
-        "{}[[filter]]\n{RSPAMD}timeout = \"61s\"\n",
+        "{}[[filter]]\n{RSPAMD}timeout = \"61s\"\n{NAMES}[forward_queue]\ndsn = \"all\"\ndsn_via = \"smtp://127.0.0.1:27\"\n",
         "[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"forward\"\nfallback = \"spool\"\npath = \"spool\"\n\
          [[forward]]\nto = [\"smtp://127.0.0.1:25\"]\n"
     );
@@ -153,6 +156,11 @@ fn filters_leave_time_for_the_store() {
              up after ten minutes (RFC 5321 §4.5.3.2.6) or sooner: lower them to 60 s together",
         ],
     );
+    let unknown = ":5: filter: rspamd is told no client's name by its address, because `[early] reverse_dns` is off, and by its own \
+                   rules counts that against every client; write reverse_dns = \"mark\" there";
+    assert_warnings(&table(RSPAMD).replace(NAMES, ""), &[unknown]);
+    let milter = "kind = \"milter\"\nsocket = \"unix:/run/a\"";
+    assert_warnings(&table(milter).replace(NAMES, ""), &[]);
     let ninth = (0..9).map(|number| format!("[[filter]]\nname = \"f{number}\"\n{RSPAMD}timeout = \"1s\"\n"));
     let text = format!("{REST}{}", ninth.collect::<String>());
     assert_problems(&text, &[":47: filter.kind: more than 8 filters are asked about no message"]);
