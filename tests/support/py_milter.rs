@@ -31,13 +31,24 @@ impl PyMilter {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let child = run(python, folder.path(), &arguments);
-        Some(Self { child, folder, python, arguments })
+        let milter = Self { child, folder, python, arguments };
+        milter.wait_until_it_listens();
+        Some(milter)
     }
 
     /// Starts it again where it was, after it has ended.
     pub fn start_again(&mut self) {
         self.kill();
         self.child = run(self.python, self.folder.path(), &self.arguments);
+        self.wait_until_it_listens();
+    }
+
+    fn wait_until_it_listens(&self) {
+        let begun = Instant::now();
+        while UnixStream::connect(self.socket()).is_err() {
+            assert!(begun.elapsed() < START_MAX, "pymilter does not listen");
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// Other arguments, from the next SMTP connection on.
@@ -96,19 +107,13 @@ impl PyMilter {
     }
 }
 
-/// Runs it until it listens.
+/// It runs, and will listen.
 fn run(python: &str, folder: &Path, arguments: &[String]) -> Child {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/milter_filter.py");
     let said = File::options().create(true).append(true).open(folder.join("said")).expect("a file");
     let mut command = Command::new(python);
     command.arg(script).arg(format!("unix:{}", folder.join("socket").display()));
-    let child = command.args(arguments).stdin(Stdio::null()).stdout(said).spawn().expect("it runs");
-    let begun = Instant::now();
-    while UnixStream::connect(folder.join("socket")).is_err() {
-        assert!(begun.elapsed() < START_MAX, "pymilter does not listen");
-        sleep(Duration::from_millis(20));
-    }
-    child
+    command.args(arguments).stdin(Stdio::null()).stdout(said).spawn().expect("it runs")
 }
 
 impl Drop for PyMilter {

@@ -93,7 +93,7 @@ impl Rspamd {
     /// Runs it until it answers; false where it ends instead.
     fn run(&mut self) -> bool {
         let path = self.folder.path();
-        let mut child = Command::new("rspamd")
+        let child = Command::new("rspamd")
             // It would not run as root otherwise.
             .args(["--no-fork", "--insecure", "--config"])
             .arg(path.join("rspamd.conf"))
@@ -102,16 +102,19 @@ impl Rspamd {
             .process_group(0)
             .spawn()
             .expect("it runs");
+        // Whatever comes now, it is ended by drop.
+        self.child = Some(child);
         let start = Instant::now();
         while TcpStream::connect(self.address).is_err() {
-            if let Some(status) = child.try_wait().expect("its state") {
+            let status = self.child.as_mut().and_then(|child| child.try_wait().expect("its state"));
+            if let Some(status) = status {
+                self.child = None;
                 println!("{status}: {}", self.log());
                 return false;
             }
             assert!(start.elapsed() < PATIENCE, "{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.child = Some(child);
         let pong = http::ask(self.address, b"GET /ping HTTP/1.0\r\n\r\n");
         assert_eq!(pong.status, 200, "{pong:?}");
         true

@@ -184,14 +184,21 @@ fn a_change_of_a_filter_needs_a_restart_and_says_so() {
         (format!("{before}{second}"), "filter"),
         (before.replace("[[filter]]", "[[filter]]\non_failure = \"accept\""), "on_failure"),
     ] {
+        let lines = || -> Vec<String> {
+            let is_told = |line: &String| line.contains("restart") && line.contains(told_of);
+            server.log().into_iter().filter(is_told).collect()
+        };
+        let reloads = || server.log().iter().filter(|line| line.contains(" reloaded ")).count();
+        let (lines_before, reloads_before) = (lines().len(), reloads());
         write(&server, "ringmx.toml", &change);
         server.signal(Signal::HUP);
-        let reloads = |line: &str| line.contains("restart") && line.contains(told_of);
-        let line = server.wait_for_log(reloads);
+        wait_until(told_of, || lines().len() > lines_before && reloads() > reloads_before);
+        let line = lines().pop().expect("a line");
         assert!(line.contains("filter"), "{line}");
         assert!(told(&server, MESSAGE).starts_with("250"), "the first one is asked as before");
         write(&server, "ringmx.toml", &before);
         server.signal(Signal::HUP);
+        wait_until("all is as it was", || reloads() > reloads_before + 1);
     }
     assert!(other.asked().is_empty());
 }

@@ -46,7 +46,8 @@ fn opendkim_as_debian_has_it_is_told_of_and_lets_nothing_pass() {
     let line = server.wait_for_log(|line| line.contains("\"level\":\"error\""));
     let why = "the milter closed the connection (option negotiation): it may insist on more than adding header fields";
     assert!(line.contains(why), "{line}");
-    assert_eq!(server.log().iter().filter(|line| line.contains(why)).count(), 1, "it is told once");
+    let told = server.log().iter().filter(|line| line.contains(why)).count();
+    assert!((1..=2).contains(&told), "once a minute, not with each message: {told}");
 }
 
 /// The status that a message gets which goes on, and its mark.
@@ -55,9 +56,14 @@ fn status(server: &Server, message: &str) -> (String, serde_json::Value) {
     assert!(reply.starts_with("250"), "{reply}: {:#?}", server.log());
     let (front, below, envelope) = stored(server, &reply).expect("stored");
     assert!(below == message.as_bytes());
-    let (status, scanned) = front.split_once("\r\n").expect("two fields");
+    let (fields, mark) = match front.strip_prefix("X-Quarantine: quarantined by clamav-milter\r\n") {
+        Some(fields) => (fields, json!("quarantine")),
+        None => (&*front, json!(null)),
+    };
+    assert_eq!(envelope["mark"], mark, "{front:?}");
+    let (status, scanned) = fields.split_once("\r\n").expect("two fields");
     assert!(scanned.starts_with("X-Virus-Scanned: clamav-milter "), "{front:?}");
-    (status.to_owned(), envelope["mark"].clone())
+    (status.to_owned(), mark)
 }
 
 #[test]
