@@ -80,7 +80,7 @@ const QUESTION_BYTES: u64 = 2 * 1024;
 /// A message that is with a next hop: a portion of it, its commands and its replies.
 const NEXT_HOP_VISIT_BYTES: u64 = 256 * 1024;
 
-/// A message that is with rspamd: what is said of it, a portion of it, and the answer with what is read of it.
+/// A message that is with rspamd: what is said of it, a portion of it, the answer and what is read of that.
 const RSPAMD_VISIT_BYTES: u64 = (2 * rspamd::BODY_BYTES_MAX + 256 * 1024) as u64;
 
 /// A message that is with a milter: its header section as it is and as packets, a chunk of its body, and what

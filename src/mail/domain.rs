@@ -21,8 +21,8 @@ impl DomainPattern {
     }
 }
 
-/// Whether one of these patterns matches a domain, which is given in lower case as A-labels, or there is none:
-/// what names no domains is for all.
+/// Whether one of these patterns matches a domain, which is given in lower case as A-labels. What names no
+/// domains is for all.
 pub fn are_for(patterns: &[DomainPattern], domain: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(domain))
 }

@@ -28,7 +28,7 @@ const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Shells kept for the next messages; what connections and channel hold comes on top.
 const SPARES_MAX: usize = HANDOFF_MESSAGES_MAX;
 
-/// Octets for what stands in front of mail data that a shell keeps; filters may have added many times as much.
+/// Octets that a shell keeps for what stands in front of mail data; filters may have added far more.
 const RECEIVED_BYTES_KEPT: usize = 4096;
 
 /// Where a shard's messages go.
