@@ -42,6 +42,8 @@ pub mod server;
 mod accounts;
 #[cfg(feature = "server")]
 pub mod admin;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "server")]
 pub mod recipient_map;
 #[cfg(feature = "server")]

@@ -26,7 +26,7 @@ use super::run_as::{self, RunAs};
 use super::section::Section;
 use super::session_limits;
 use super::shards::{self, Shard};
-use super::sink::{self, Sink};
+use super::sink::{self, Nats, Sink};
 use super::tls::{self, CertificateLines, Tls};
 use crate::auth::rules::AuthRules;
 use crate::front::clients;
@@ -73,6 +73,8 @@ pub struct Config {
     /// Whom a message is handed to before its client is answered; none where it always goes to the sink
     /// first.
     pub cut_through: Option<CutThrough>,
+    /// The cluster that has messages before the sink does; none where it has none.
+    pub nats: Option<Nats>,
     /// One per CPU core, in the order of the cores; at least one.
     pub shards: Vec<Shard>,
     /// Bounds of sessions and transactions.
@@ -141,9 +143,9 @@ impl Config {
         if self.asks_dns() { self.dns.threads_for(self.shards.len()) } else { 0 }
     }
 
-    /// How many programs have messages before the sink does: filters, and all next hops together.
+    /// How many programs have messages before the sink does: filters, all next hops together, and a cluster.
     pub fn stations(&self) -> usize {
-        self.filters.len() + usize::from(self.cut_through.is_some())
+        self.filters.len() + usize::from(self.cut_through.is_some()) + usize::from(self.nats.is_some())
     }
 
     /// Connections at a time to all next hops that have messages before the sink does.
@@ -152,10 +154,11 @@ impl Config {
         routes.map(|route| route.to.len() * route.connections_max).sum()
     }
 
-    /// Connections at a time to all filters, and to those next hops.
+    /// Connections at a time to all filters, to those next hops, and to the cluster.
     pub fn station_connections_max(&self) -> usize {
         let of_filters = self.filters.iter().map(|filter| filter.connections_max);
-        self.cut_through_connections_max() + of_filters.sum::<usize>()
+        let of_cluster = usize::from(self.nats.is_some());
+        self.cut_through_connections_max() + of_filters.sum::<usize>() + of_cluster
     }
 
     /// What one client may have.
@@ -199,7 +202,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let identity = identity::read(&mut root);
     let (tls, certificate_lines) = tls::read(&mut root);
     let listeners = listener::read(&mut root, &identity, tls.is_possible());
-    let sink = sink::read(&mut root, &identity);
+    let (sink, nats) = sink::read(&mut root, &identity);
     identity::postmaster_rule(&root, &identity);
     if let Some(text) = recipients_rule(identity.recipients.is_some(), &identity.domains, &listeners, &sink)
         && !root.given("recipients")
@@ -258,6 +261,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         listeners,
         sink,
         cut_through,
+        nats,
         shards,
         limits,
         client_limits,

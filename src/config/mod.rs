@@ -62,6 +62,9 @@ pub use recipient_source::{AskedRoute, NextHops, RecipientMap};
 pub use reference::{ReferenceKey, ReferenceTable, keys, markdown, reference, reference_tables};
 pub use run_as::RunAs;
 pub use shards::Shard;
-pub use sink::{LineEndings, Maildir, MaildirSync, Quarantine, Sink, SinkKind, Spool, Stdout, StdoutFormat};
+pub use sink::{
+    LineEndings, Maildir, MaildirSync, Nats, NatsServer, Quarantine, Sink, SinkKind, Spool, Stdout,
+    StdoutFormat,
+};
 pub use standing::NeedsRestart;
 pub use tls::{CertificateFiles, Tls, TlsVersion};

@@ -78,6 +78,7 @@ impl Config {
             log,
             recipient_map,
             cut_through: running.cut_through.clone(),
+            nats: running.nats.clone(),
             front: Front { state: running.front.state.clone(), ..self.front.clone() },
             // The table is made once, also where only its default would be another.
             client_places: running.client_places,
@@ -214,7 +215,7 @@ impl Config {
             needs.iter().any(|needed| matches!(&*needed.key, "sink.kind" | "sink.path" | "sink.template"));
         let mixes = |sink: &Sink| match &sink.kind {
             SinkKind::Maildir(maildir) => maildir.mixes_domains(),
-            SinkKind::Spool(_) | SinkKind::Stdout(_) | SinkKind::Discard => false,
+            SinkKind::Spool(_) | SinkKind::Stdout(_) | SinkKind::Nats(_) | SinkKind::Discard => false,
         };
         if !is_moved || !mixes(&self.sink) || !takes_another_domain(&self.domains, &running.domains) {
             return Ok(());
@@ -233,7 +234,7 @@ impl Config {
         let has_recipients = self.recipients.is_some() || self.recipient_map.is_some();
         let unlisted = match &self.sink.kind {
             SinkKind::Maildir(maildir) => maildir.unlisted_rule(has_recipients),
-            SinkKind::Spool(_) | SinkKind::Stdout(_) | SinkKind::Discard => None,
+            SinkKind::Spool(_) | SinkKind::Stdout(_) | SinkKind::Nats(_) | SinkKind::Discard => None,
         };
         let all = recipients_rule(has_recipients, &self.domains, &self.listeners, &self.sink);
         let found = unlisted.into_iter().chain(all);

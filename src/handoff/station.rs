@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::message::Message;
 use crate::mail::foreign_reply::{ForeignReply, Stranger};
+use crate::mail::outcome::TryAgain;
 
 /// A message on its way to a station.
 #[derive(Debug)]
@@ -39,6 +40,10 @@ pub enum Passage {
     Greylisted,
     /// A filter that has to be asked did not answer: 451.
     Unanswered,
+    /// Another program does not take it now: 4yz.
+    PutOff(TryAgain),
+    /// It is larger than another program takes at all: 552.
+    TooLarge,
 }
 
 /// Which messages a station sees, and for how long.

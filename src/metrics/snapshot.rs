@@ -49,7 +49,7 @@ impl Snapshot {
     pub fn filters(&self) -> impl Iterator<Item = (&str, &StationValues)> {
         self.stations.iter().filter_map(|(name, values)| match name {
             StationName::Filter(name) => Some((&**name, values)),
-            StationName::NextHops => None,
+            StationName::NextHops | StationName::Nats => None,
         })
     }
 

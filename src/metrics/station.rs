@@ -12,6 +12,8 @@ pub enum StationName {
     Filter(String),
     /// The next hops that get mail at once.
     NextHops,
+    /// The stream of a cluster.
+    Nats,
 }
 
 /// What became of a message at a station.

@@ -92,7 +92,8 @@ fn places(config: &Config, file: Option<&Path>, name_servers: &[SocketAddr]) -> 
     places
 }
 
-/// Whoever is asked about recipients or about messages, next hops that get mail at once, and name servers.
+/// Whoever is asked about recipients or about messages, next hops that get mail at once, servers of a cluster,
+/// and name servers.
 fn connects(config: &Config, name_servers: &[SocketAddr]) -> Connects {
     let of_recipients = config.recipient_map.iter().flat_map(RecipientMap::addresses);
     let of_messages = config.filters.iter().map(|filter| filter.kind.address());
@@ -100,7 +101,9 @@ fn connects(config: &Config, name_servers: &[SocketAddr]) -> Connects {
     let next_hops = next_hops.map(|(_, address)| address);
     let asked: Vec<_> = of_recipients.chain(of_messages).chain(next_hops).collect();
     let ports = asked.iter().filter_map(|address| address.port());
-    let mut tcp_ports: Vec<u16> = ports.chain(name_servers.iter().map(SocketAddr::port)).collect();
+    let cluster = config.nats.iter().flat_map(|nats| &nats.servers).map(|server| server.address.port());
+    let ports = ports.chain(cluster).chain(name_servers.iter().map(SocketAddr::port));
+    let mut tcp_ports: Vec<u16> = ports.collect();
     tcp_ports.sort_unstable();
     tcp_ports.dedup();
     let unix = asked.iter().any(|address| address.is_unix());

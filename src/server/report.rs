@@ -58,6 +58,10 @@ pub(super) fn banner(
     let cpus = config.shards.iter().map(|shard| shard.cpu as u64);
     log.record(&events::SHARDS, at).numbers("cpus", cpus).end();
     let promise = match opened.durability {
+        Durability::Quorum => "250 means: acknowledged by a quorum of the cluster",
+        Durability::Disk if config.nats.is_some() => {
+            "250 means: acknowledged by a quorum of the cluster, or on disk"
+        }
         Durability::Disk if config.cut_through.is_some() => "250 means: taken by the next hop, or on disk",
         Durability::Disk => "250 means: on disk",
         Durability::Memory => "250 means: in memory, gone when the machine stops",

@@ -11,6 +11,8 @@ use crate::metrics::Pulse;
 /// What [`Outcome::Stored`] of a sink means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
+    /// Other servers have the message, as many as make a quorum.
+    Quorum,
     /// The message survives a stop of the process and of the machine.
     Disk,
     /// The message survives a stop of the process and not one of the machine: the store is in memory.

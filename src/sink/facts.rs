@@ -9,6 +9,7 @@ use data_encoding::BASE64;
 
 use super::spool::cursor::Cursor;
 use crate::escape::{Json, Word};
+use crate::handoff::message::Message;
 use crate::mail::authentication::Authentication;
 use crate::mail::client::{Reason, Standing};
 use crate::mail::envelope::{BodyType, Envelope, Ret};
@@ -43,6 +44,32 @@ pub(super) struct TlsText<'a> {
     pub(super) client_certificate: bool,
     /// Empty when the client asked for none.
     pub(super) server_name: &'a [u8],
+}
+
+impl<'a> Facts<'a> {
+    /// What a sink knows of a message.
+    pub(super) fn of(message: &'a Message) -> Self {
+        let Message { id, envelope, client, received_at, authentication, data, .. } = message;
+        Self {
+            cursor: None,
+            id: *id,
+            received_at: *received_at,
+            client: client.address,
+            ehlo: &client.ehlo,
+            protocol: client.protocol.as_bytes(),
+            tls: client.tls.as_ref().map(|tls| TlsText {
+                version: tls.version.as_bytes(),
+                cipher: tls.cipher.as_bytes(),
+                resumed: tls.resumed,
+                client_certificate: tls.client_certificate,
+                server_name: tls.server_name.as_deref().unwrap_or_default().as_bytes(),
+            }),
+            standing: &client.standing,
+            authentication,
+            envelope,
+            mail_data_bytes: data.bytes(),
+        }
+    }
 }
 
 impl Facts<'_> {
@@ -216,6 +243,14 @@ impl Facts<'_> {
         }
         out.extend_from_slice(if content.ends_with(b"\n") { b"\n" } else { b"\n\n" });
     }
+}
+
+/// The envelope of a message as a JSON object on one line, without a line end: what `spool show --envelope`
+/// says of it but for where it is in a spool.
+pub fn envelope_json(message: &Message) -> String {
+    let mut line = Facts::of(message).envelope_json();
+    line.truncate(line.trim_end().len());
+    line
 }
 
 /// A member of an object, null where there is nothing.

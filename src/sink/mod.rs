@@ -16,6 +16,7 @@ pub mod file_system;
 mod kind;
 pub mod mailbox;
 pub mod maildir;
+pub mod nats;
 mod opening;
 pub mod optional;
 pub mod permission;
@@ -36,6 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::contract::{Cost, Durability, Sink};
+pub use self::facts::envelope_json;
 use self::kind::Kind;
 pub use self::kind::Unnameable;
 pub use self::opening::{Examined, OpenError, Opened, Remark, Surroundings, Worker};
@@ -51,6 +53,7 @@ fn kind_of(config: &config::Sink) -> &dyn Kind {
         SinkKind::Maildir(maildir) => maildir,
         SinkKind::Spool(spool) => spool,
         SinkKind::Stdout(stdout) => stdout,
+        SinkKind::Nats(nats) => &**nats,
         SinkKind::Discard => &discard::Discard,
     }
 }

@@ -15,7 +15,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::contract::{Durability, Sink};
-use super::facts::{Facts, TlsText};
+use super::facts::Facts;
 use super::kind::Kind;
 use super::opening::{OpenError, Opened, Surroundings};
 use super::report::{Report, Site, outcome_of};
@@ -119,12 +119,12 @@ impl Stdout {
         match self.format {
             StdoutFormat::Json => {
                 let content = std::iter::once(message.received.as_slice()).chain(data.pieces());
-                self.text.extend_from_slice(facts(message).json(content).as_bytes());
+                self.text.extend_from_slice(Facts::of(message).json(content).as_bytes());
             }
             StdoutFormat::Mbox => {
                 let mut content = message.received.clone();
                 data.pieces().for_each(|piece| content.extend_from_slice(piece));
-                facts(message).mbox(&content, b"\r\n", &mut self.text);
+                Facts::of(message).mbox(&content, b"\r\n", &mut self.text);
             }
         }
         let result = self.flush();
@@ -188,29 +188,5 @@ fn wait(output: &OwnedFd, deadline: Instant) -> io::Result<()> {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-    }
-}
-
-/// What a sink knows of a message, as text wants it.
-fn facts(message: &Message) -> Facts<'_> {
-    let Message { id, envelope, client, received_at, authentication, data, .. } = message;
-    Facts {
-        cursor: None,
-        id: *id,
-        received_at: *received_at,
-        client: client.address,
-        ehlo: &client.ehlo,
-        protocol: client.protocol.as_bytes(),
-        tls: client.tls.as_ref().map(|tls| TlsText {
-            version: tls.version.as_bytes(),
-            cipher: tls.cipher.as_bytes(),
-            resumed: tls.resumed,
-            client_certificate: tls.client_certificate,
-            server_name: tls.server_name.as_deref().unwrap_or_default().as_bytes(),
-        }),
-        standing: &client.standing,
-        authentication,
-        envelope,
-        mail_data_bytes: data.bytes(),
     }
 }

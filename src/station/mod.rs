@@ -15,6 +15,8 @@ mod caught;
 mod content;
 mod filter;
 mod idle;
+#[cfg(feature = "nats")]
+mod nats;
 mod next_hops;
 mod standing;
 mod stream;
@@ -55,6 +57,9 @@ enum Kind {
     Filter(Plan),
     /// The next hops of `[[forward]]`.
     NextHops { routes: CutThrough, hostname: String, tls: TlsSettings },
+    /// A stream of a cluster.
+    #[cfg(feature = "nats")]
+    Nats(Box<crate::nats::Plan>),
 }
 
 impl Station {
@@ -71,6 +76,11 @@ impl Station {
             let tls = next_hops::tls(&routes)?;
             all.push(Self { kind: Kind::NextHops { routes, hostname, tls } });
         }
+        #[cfg(feature = "nats")]
+        if let Some(cluster) = &config.nats {
+            let plan = crate::nats::Plan::new(cluster, &config.hostname)?;
+            all.push(Self { kind: Kind::Nats(Box::new(plan)) });
+        }
         Ok(all)
     }
 
@@ -79,6 +89,8 @@ impl Station {
         match &self.kind {
             Kind::Filter(plan) => StationName::Filter(plan.name.clone()),
             Kind::NextHops { .. } => StationName::NextHops,
+            #[cfg(feature = "nats")]
+            Kind::Nats(_) => StationName::Nats,
         }
     }
 
@@ -92,6 +104,8 @@ impl Station {
                 timeout: next_hops::DELIVERY_WAIT_MAX,
                 otherwise: Passage::GoesOn,
             },
+            #[cfg(feature = "nats")]
+            Kind::Nats(plan) => nats::rules(plan.cluster.has_fallback),
         }
     }
 }
@@ -100,16 +114,25 @@ impl Station {
 enum Asker {
     Filter(Rc<Filter>),
     NextHops(NextHops),
+    #[cfg(feature = "nats")]
+    Nats(Rc<nats::Stream>),
 }
 
 impl Asker {
-    fn new(station: &Station, report: &Arc<dyn Report>, metrics: &Arc<StationMetrics>) -> Self {
-        match &station.kind {
+    #[allow(clippy::unused_async)]
+    async fn new(
+        station: &Station,
+        report: &Arc<dyn Report>,
+        metrics: &Arc<StationMetrics>,
+    ) -> io::Result<Self> {
+        Ok(match &station.kind {
             Kind::Filter(plan) => Self::Filter(Filter::new(plan, report, metrics)),
             Kind::NextHops { routes, hostname, tls } => {
                 Self::NextHops(NextHops::new(routes, hostname, tls, (report, metrics)))
             }
-        }
+            #[cfg(feature = "nats")]
+            Kind::Nats(plan) => Self::Nats(nats::Stream::open(plan, (report, metrics)).await?),
+        })
     }
 
     /// Messages that are with the other program at a time.
@@ -117,6 +140,8 @@ impl Asker {
         match self {
             Self::Filter(filter) => filter.connections_max(),
             Self::NextHops(hops) => hops.connections_max(),
+            #[cfg(feature = "nats")]
+            Self::Nats(stream) => stream.window(),
         }
     }
 
@@ -125,6 +150,8 @@ impl Asker {
         match self {
             Self::Filter(filter) => filter.judge(message, since).await,
             Self::NextHops(hops) => hops.deliver(message, since).await,
+            #[cfg(feature = "nats")]
+            Self::Nats(stream) => stream.publish(message, since).await,
         }
     }
 }
@@ -142,7 +169,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
     let served = tasks.run_until(async {
-        let asker = Asker::new(station, report, metrics);
+        let asker = Asker::new(station, report, metrics).await?;
         let desk = Desk {
             free: Cell::new(asker.visits_max()),
             asker,
@@ -177,7 +204,7 @@ pub fn ask_by_hand(
                 tell(&name, None, message);
                 continue;
             }
-            let asker = Asker::new(station, report, &Arc::default());
+            let asker = Asker::new(station, report, &Arc::default()).await?;
             let (action, passage) = asker.visit(message, Instant::now()).await;
             tell(&name, Some(&passage), message);
             match (action, passage) {

@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::context::provider;
+use super::pem;
 
 /// The file of those who are trusted to vouch for servers, as Debian, Red Hat and Alpine have it.
 pub const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -48,6 +49,24 @@ impl TlsSettings {
         };
         Ok(Self { opportunistic: config(None)?, verified })
     }
+}
+
+/// How TLS is spoken with servers that one of these vouches for; to whom the certificate of these two files, a
+/// chain and its key, is shown.
+///
+/// # Errors
+/// What is wrong with one of the files.
+pub fn client_config(authorities: &Path, own: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, String> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(read_authorities(authorities)?);
+    let Some((chain, key)) = own else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let wrong = |path: &Path, why: String| format!("{}: {why}", path.display());
+    let certificates = pem::certificates(chain).map_err(|why| wrong(chain, why))?;
+    let private_key = pem::private_key(key).map_err(|why| wrong(key, why))?;
+    let config = builder.with_client_auth_cert(certificates, private_key);
+    config.map(Arc::new).map_err(|error| wrong(key, error.to_string()))
 }
 
 fn read_authorities(path: &Path) -> Result<RootCertStore, String> {

@@ -79,7 +79,7 @@ pub(super) fn read(section: &mut Section<'_>, path: PathBuf) -> Maildir {
         create: section.boolean(
             "create",
             false,
-            "Maildir: whether one is made for a recipient that no table lists.",
+            "Maildir: whether one is made for a recipient that no table lists. Nats: whether the stream, and its object store, are made where they are missing.",
         ),
         line_endings: section.choice(
             "line_endings",

@@ -4,12 +4,14 @@
 mod discard;
 mod facts;
 mod maildir;
+mod nats;
 mod spool;
 mod stdout;
 
 use self::discard::Discard;
 pub use self::facts::SinkFacts;
 pub use self::maildir::{LineEndings, Maildir, MaildirSync, Quarantine};
+pub use self::nats::{Nats, NatsServer};
 pub use self::spool::Spool;
 pub use self::stdout::{Stdout, StdoutFormat};
 use super::document::Fallback;
@@ -48,6 +50,8 @@ pub enum SinkKind {
     Spool(Spool),
     /// One line or mbox entry a message on standard output.
     Stdout(Stdout),
+    /// A stream of a NATS cluster, and no store of our own.
+    Nats(Box<Nats>),
     /// Counts messages and drops them.
     Discard,
 }
@@ -59,6 +63,7 @@ impl SinkKind {
             Self::Maildir(_) => "maildir",
             Self::Spool(_) => "spool",
             Self::Stdout(_) => "stdout",
+            Self::Nats(_) => "nats",
             Self::Discard => "discard",
         }
     }
@@ -71,6 +76,7 @@ impl Sink {
             SinkKind::Maildir(maildir) => maildir,
             SinkKind::Spool(spool) => spool,
             SinkKind::Stdout(stdout) => stdout,
+            SinkKind::Nats(nats) => &**nats,
             SinkKind::Discard => &Discard,
         }
     }
@@ -81,6 +87,7 @@ struct ByKind {
     maildir: Maildir,
     spool: Spool,
     stdout: Stdout,
+    nats: Nats,
 }
 
 /// A kind as the file knows it.
@@ -100,7 +107,7 @@ struct Row {
 }
 
 /// The table of kinds, one row each.
-static ROWS: [Row; 5] = [
+static ROWS: [Row; 6] = [
     Row {
         word: "maildir",
         keys: maildir::KEYS,
@@ -129,6 +136,18 @@ static ROWS: [Row; 5] = [
         kind: |found| SinkKind::Spool(found.spool),
     },
     Row {
+        word: "nats",
+        keys: nats::KEYS,
+        is_on_disk: true,
+        workers_default: 1,
+        may_notify: true,
+        is_fallback: false,
+        kind: |found| match found.nats.has_fallback {
+            true => SinkKind::Spool(found.spool),
+            false => SinkKind::Nats(Box::new(found.nats)),
+        },
+    },
+    Row {
         word: "stdout",
         keys: stdout::KEYS,
         is_on_disk: false,
@@ -153,8 +172,8 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
     ROWS.iter().map(|row| row.word)
 }
 
-/// Reads the table.
-pub(super) fn read(root: &mut Section<'_>, identity: &Identity) -> Sink {
+/// Reads the table: the sink, and the cluster that has messages before it, where there is one.
+pub(super) fn read(root: &mut Section<'_>, identity: &Identity) -> (Sink, Option<Nats>) {
     let mut sections = root.tables("sink", "Where mail goes; exactly one for now.").into_iter();
     let first = sections.next();
     let has_auth = root.given("auth");
@@ -169,28 +188,32 @@ pub(super) fn read(root: &mut Section<'_>, identity: &Identity) -> Sink {
             "write for example\n    | [[sink]]\n    | kind = \"maildir\"\n    | path = \"ringmx-data\"";
         root.problem("sink", format!("nowhere to store mail; {example}"));
     }
-    Sink {
+    let sink = Sink {
         kind: SinkKind::Discard,
         workers: 1,
         space_reserve: None,
         dsn: false,
         requiretls: false,
         cut_through: false,
-    }
+    };
+    (sink, None)
 }
 
 /// The keys of all kinds are read whatever the kind, so that a misplaced key is told from an unknown one.
-fn one(mut section: Section<'_>, identity: &Identity, has_auth: bool) -> Sink {
+fn one(mut section: Section<'_>, identity: &Identity, has_auth: bool) -> (Sink, Option<Nats>) {
     section.needs_restart_but(&["space_reserve", "dsn", "requiretls"]);
     let row = section.choice_or(
         "kind",
         &ROWS.each_ref().map(|row| (row.word, row)),
         Fallback::Required { example: "\"maildir\"" },
-        "What it is. maildir and spool are durable; stdout and discard promise nothing. With `forward` a message is handed to its next hop (`[[forward]]`) before its client is answered, and a spool has what that does not come to.",
+        "What it is. maildir and spool are durable; stdout and discard promise nothing. With `forward` a message is handed to its next hop (`[[forward]]`) before its client is answered, and a spool has what that does not come to. With `nats` a JetStream stream of a cluster has the mail, and 250 comes after its acknowledgement.",
     );
     let path = section.path(
         "path",
-        Fallback::Depends { example: "\"ringmx-data\"", required: "for maildir, spool and forward" },
+        Fallback::Depends {
+            example: "\"ringmx-data\"",
+            required: "for maildir, spool, forward, and nats with `fallback`",
+        },
         "The directory of a maildir, or of a spool.",
     );
     let path = path.unwrap_or_default();
@@ -205,6 +228,7 @@ fn one(mut section: Section<'_>, identity: &Identity, has_auth: bool) -> Sink {
     let spool = spool::read(&mut section, path);
     let space_reserve = space_reserve(&mut section);
     let stdout = stdout::read(&mut section);
+    let mut nats = nats::read(&mut section, maildir.create);
     let dsn = section.boolean(
         "dsn",
         false,
@@ -219,13 +243,15 @@ fn one(mut section: Section<'_>, identity: &Identity, has_auth: bool) -> Sink {
         "fallback",
         &[("spool", ())],
         Fallback::Computed { example: "\"spool\"", default: "none; forward needs it" },
-        "Forward: what stores a message that its next hop neither takes nor refuses at once.",
+        "Forward: what stores a message that its next hop neither takes nor refuses at once. Nats: what stores one that the cluster has not acknowledged within 2 s.",
     );
     let cut_through = row.is_some_and(|row| row.is_fallback);
     if cut_through && fallback.is_none() && !section.given("fallback") {
         section.problem("fallback", "missing; write fallback = \"spool\"".to_owned());
     }
-    let kind = row.map_or(SinkKind::Discard, |row| (row.kind)(ByKind { maildir, spool, stdout }));
+    nats.has_fallback = fallback.is_some();
+    let cluster = row.filter(|row| row.word == "nats").map(|_| nats.clone());
+    let kind = row.map_or(SinkKind::Discard, |row| (row.kind)(ByKind { maildir, spool, stdout, nats }));
     let sink = Sink { kind, workers, space_reserve, dsn, requiretls, cut_through };
     if let Some(row) = row {
         rules(&mut section, row, &sink);
@@ -235,8 +261,11 @@ fn one(mut section: Section<'_>, identity: &Identity, has_auth: bool) -> Sink {
         maildir::mode_rules(&section, maildir);
         maildir::quarantine_rule(&section, maildir, has_auth);
     }
+    if let Some(cluster) = &cluster {
+        nats::rules(&mut section, cluster);
+    }
     section.finish();
-    sink
+    (sink, cluster)
 }
 
 fn space_reserve(section: &mut Section<'_>) -> Option<u64> {
@@ -270,7 +299,7 @@ fn rules(section: &mut Section<'_>, row: &Row, sink: &Sink) {
     if row.workers_default == 1 && sink.workers > 1 {
         section.problem("workers", "only a maildir can have more than 1 worker".to_owned());
     }
-    if row.is_on_disk && !section.given("path") {
+    if sink.facts().directory().is_some() && !section.given("path") {
         section.problem(
             "path",
             "missing; this sink stores into a directory, write for example path = \"ringmx-data\"".to_owned(),

@@ -195,9 +195,15 @@ impl Explanation<'_> {
                 self.session.wording_of(Denial::GREYLISTED)
             }
             Some(Passage::Unanswered) => self.session.wording_of(Denial::FILTER_UNKNOWN),
-            Some(Passage::GoesOn | Passage::Greylisted | Passage::Delivered | Passage::Discarded) | None => {
-                reply
-            }
+            Some(
+                Passage::GoesOn
+                | Passage::Greylisted
+                | Passage::Delivered
+                | Passage::Discarded
+                | Passage::PutOff(_)
+                | Passage::TooLarge,
+            )
+            | None => reply,
         };
         let field = self.auth.is_some().then(|| value_of(&field));
         Judged { check, verdict, field, reverse_name, score, filtered, reply }

@@ -102,7 +102,9 @@ impl Serving {
             | Passage::Discarded
             | Passage::Refused(..)
             | Passage::Greylisted
-            | Passage::Unanswered => context.delivery.recycle(message, &mut context.pool),
+            | Passage::Unanswered
+            | Passage::PutOff(_)
+            | Passage::TooLarge => context.delivery.recycle(message, &mut context.pool),
         }
         false
     }
@@ -127,6 +129,8 @@ impl Serving {
             Passage::Refused(who, words) => Delivered::RefusedBy(who, words),
             Passage::Greylisted => Delivered::Denied(Denial::GREYLISTED),
             Passage::Unanswered => Delivered::Denied(Denial::FILTER_UNKNOWN),
+            Passage::PutOff(why) => Delivered::TryAgain(why),
+            Passage::TooLarge => Delivered::Denied(Denial::TOO_LARGE),
         };
         self.resolve_delivery(refusal, context);
         self.log_refusals(Some(&message), context);
