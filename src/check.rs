@@ -22,6 +22,8 @@ use crate::config::{
 };
 use crate::dns::lookup;
 use crate::mail::address_table::Key;
+#[cfg(feature = "nats")]
+use crate::nats;
 use crate::sink::{Remark, file_limit};
 use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::CertificateFile;
@@ -61,6 +63,7 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
         }
         if running.is_none() {
             check_filters(config, &places, &mut problems, &mut warnings);
+            problems.extend(cluster_problem(config).map(|text| Problem(places.finding("sink.kind", text))));
         }
         if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
             warnings.push(Warning(places.finding("limits.message_size_max", text)));
@@ -205,6 +208,17 @@ fn check_filters(config: &Config, places: &Places, problems: &mut Vec<Problem>, 
             Warning(places.finding_in(&format!("filter.{key}"), nth, text))
         }));
     }
+}
+
+/// What is wrong with a file that the cluster needs. Nobody is asked: `ringmx doctor` does that.
+#[cfg(feature = "nats")]
+fn cluster_problem(config: &Config) -> Option<String> {
+    nats::Plan::new(config.nats.as_ref()?, &config.hostname).err()
+}
+
+#[cfg(not(feature = "nats"))]
+fn cluster_problem(_config: &Config) -> Option<String> {
+    None
 }
 
 /// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a

@@ -95,7 +95,7 @@ impl Health {
     /// Whether mail is taken and can be stored.
     pub fn readyz(&self) -> Verdict {
         let (serves, stops) = (self.serves.load(Ordering::Relaxed), (self.stops)());
-        Verdict::new(vec![
+        let mut checks = vec![
             Check::new("accepting", (!serves).then(|| "not all threads serve yet".to_owned())),
             Check::new(
                 "draining",
@@ -104,7 +104,12 @@ impl Health {
             Check::new("store", self.store_fault()),
             Check::new("room", self.room_fault()),
             Check::new("health", self.healthz().names_of_bad()),
-        ])
+        ];
+        if let Some(is_down) = self.registry.is_cluster_down() {
+            let why = "the stream is not there, or has no quorum, and there is no `fallback`: mail is answered 451 (see the log)";
+            checks.push(Check::new("cluster", is_down.then(|| why.to_owned())));
+        }
+        Verdict::new(checks)
     }
 
     /// Whether the stop has begun.

@@ -27,6 +27,7 @@ pub fn doctor(file: Option<&Path>, script: bool) -> ExitCode {
     let host = Host::read(&tree, &config).tried_out(&config);
     let mut findings = doctor::examine(&host, &config);
     findings.extend(doctor::examine_dns(&tree, &config));
+    findings.extend(doctor::examine_cluster(&config));
     doctor::sort(&mut findings);
     let subject = summary(&config);
     let text = if script { doctor::script(&subject, &findings) } else { doctor::text(&subject, &findings) };

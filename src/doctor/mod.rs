@@ -1,7 +1,8 @@
 //! What limits this machine as a receiver: facts of the host and the configuration in, findings out, worst
 //! first.
 //!
-//! Beside that, what the DNS says of this server: `dns/`.
+//! Beside that, what the DNS says of this server, `dns/`, and what a cluster that has its mail is worth,
+//! `cluster.rs`.
 //!
 //! [`Host`] holds what was read from /proc and /sys and measured on the sink's disk. A check is a small pure
 //! function over it and the configuration, and a row in the table `CHECKS`. Nothing here changes anything;
@@ -9,6 +10,7 @@
 
 mod cgroup;
 mod checks;
+mod cluster;
 mod cpus;
 mod dns;
 mod finding;
@@ -20,6 +22,7 @@ mod sync_time;
 mod tree;
 
 pub use self::cgroup::Cgroup;
+pub use self::cluster::examine_cluster;
 pub use self::cpus::Cpus;
 pub use self::dns::examine_dns;
 pub use self::finding::{Finding, Severity};

@@ -163,6 +163,14 @@ impl Registry {
         metrics
     }
 
+    /// Whether the cluster that has all mail takes none now; none where mail does not depend on one.
+    pub fn is_cluster_down(&self) -> Option<bool> {
+        let stations = self.stations.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = stations.iter().find(|(name, _)| *name == StationName::Nats);
+        let is_down = cluster.is_none_or(|(_, metrics)| metrics.down.value() > 0);
+        (self.sink_kind == "nats").then_some(is_down)
+    }
+
     fn stations(&self) -> Vec<(StationName, StationValues)> {
         let stations = self.stations.lock().unwrap_or_else(PoisonError::into_inner);
         stations.iter().map(|(name, metrics)| (name.clone(), metrics.read())).collect()

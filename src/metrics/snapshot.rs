@@ -59,6 +59,12 @@ impl Snapshot {
         Some(values)
     }
 
+    /// What the station of the cluster counted, where there is one.
+    pub fn cluster(&self) -> Option<&StationValues> {
+        let (_, values) = self.stations.iter().find(|(name, _)| *name == StationName::Nats)?;
+        Some(values)
+    }
+
     /// What all shards counted together.
     pub fn total(&self) -> ShardValues {
         let mut total = ShardValues::default();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, Event, HeaderMap, Message, StatusCode};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::Value;
@@ -45,20 +45,22 @@ impl Link {
     ///
     /// # Errors
     /// The plan is no good.
-    pub async fn open(plan: &Plan, tell: Arc<dyn Fn(String) + Send + Sync>) -> Result<Self, String> {
-        let options = plan.options()?.retry_on_initial_connect().event_callback(move |event| {
-            match event {
-                Event::ServerError(error) => tell(error.to_string()),
-                Event::ClientError(error) => tell(error.to_string()),
-                Event::SlowConsumer(_) => tell("answers came faster than they were read".to_owned()),
-                Event::Connected
-                | Event::Disconnected
-                | Event::LameDuckMode
-                | Event::Draining
-                | Event::Closed => {}
-            }
-            std::future::ready(())
-        });
+    pub async fn open(plan: &Plan, tell: Arc<dyn Fn(String) + Send + Sync>) -> Result<Self, OpenError> {
+        let options = plan.options().map_err(OpenError::Away)?.retry_on_initial_connect().event_callback(
+            move |event| {
+                match event {
+                    Event::ServerError(error) => tell(error.to_string()),
+                    Event::ClientError(error) => tell(error.to_string()),
+                    Event::SlowConsumer(_) => tell("answers came faster than they were read".to_owned()),
+                    Event::Connected
+                    | Event::Disconnected
+                    | Event::LameDuckMode
+                    | Event::Draining
+                    | Event::Closed => {}
+                }
+                std::future::ready(())
+            },
+        );
         Self::connect(plan, options).await
     }
 
@@ -66,14 +68,21 @@ impl Link {
     ///
     /// # Errors
     /// Why not.
-    pub async fn open_once(plan: &Plan) -> Result<Self, String> {
-        Self::connect(plan, plan.options()?.max_reconnects(plan.cluster.servers.len())).await
+    pub async fn open_once(plan: &Plan) -> Result<Self, OpenError> {
+        Self::connect(plan, plan.options().map_err(OpenError::Away)?).await
     }
 
-    async fn connect(plan: &Plan, options: async_nats::ConnectOptions) -> Result<Self, String> {
-        let client = options.connect(plan.servers()).await.map_err(|error| error.to_string())?;
+    async fn connect(plan: &Plan, options: ConnectOptions) -> Result<Self, OpenError> {
+        let client = options.connect(plan.servers()).await.map_err(|error| {
+            use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
+            match error.kind() {
+                Authentication | AuthorizationViolation => OpenError::NotLetIn(text_of(&error)),
+                _ => OpenError::Away(text_of(&error)),
+            }
+        })?;
         let inbox = format!("{}.", client.new_inbox());
-        let replies = client.subscribe(format!("{inbox}*")).await.map_err(|error| error.to_string())?;
+        let away = |error: async_nats::SubscribeError| OpenError::Away(error.to_string());
+        let replies = client.subscribe(format!("{inbox}*")).await.map_err(away)?;
         let waiting = Waiting::default();
         let dispatched = Rc::clone(&waiting);
         let from = inbox.len();
@@ -183,6 +192,23 @@ impl Link {
         let message = ticket.next(until).await?;
         serde_json::from_slice(&message.payload)
             .map_err(|error| format!("an answer that is no JSON: {error}"))
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// We may not connect as who we are.
+    NotLetIn(String),
+    /// Nobody is there.
+    Away(String),
+}
+
+/// What it says, and what its source does.
+fn text_of(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) if !error.to_string().contains(&source.to_string()) => format!("{error}: {source}"),
+        Some(_) | None => error.to_string(),
     }
 }
 

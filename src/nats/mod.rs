@@ -17,8 +17,10 @@
 //! documentation has it (ADR-2, ADR-20). Nothing here waits for ever: each wait has a bound.
 
 mod answer;
+mod first_look;
 mod head;
 mod link;
+mod monitor;
 mod object;
 mod plan;
 mod stream;
@@ -26,8 +28,10 @@ mod stream;
 use std::io;
 
 pub use self::answer::Answer;
+pub use self::first_look::FirstLook;
 pub use self::head::Head;
-pub use self::link::{Link, Ticket};
+pub use self::link::{Link, OpenError, Ticket};
+pub use self::monitor::Server;
 pub use self::object::{Object, bucket};
 pub use self::plan::Plan;
 pub use self::stream::{LookError, StreamFacts, look};

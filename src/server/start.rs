@@ -55,7 +55,7 @@ use crate::shard::stations::ToStation;
 use crate::shutdown::Shutdown;
 use crate::sink::space::Space;
 use crate::sink::{self, Opened, Report, Sink, Surroundings, file_limit};
-use crate::station::Station;
+use crate::station::{self, Station};
 use crate::threads::Threads;
 use crate::tls::context::TlsContext;
 
@@ -86,6 +86,8 @@ pub(super) fn start(
         return Ok(None);
     }
     let outside = outside(config)?;
+    let found = station::first_look(&outside.stations).map_err(ServeError::new)?;
+    report::lacks(&found.warnings, log);
     let confinement = confinement::enter(config, file, log_file, &outside.name_servers, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let (opened, space) = open_sink(config, &surroundings)?;
@@ -96,6 +98,7 @@ pub(super) fn start(
     let Open { bound, admin, control } = listen(config, lent)?;
     let places = bound.places;
     introduce(config, &places, &opened, admin.as_ref(), log);
+    report::notes(&found.notes, log);
     registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config, shutdown)?;

@@ -110,6 +110,35 @@ impl Station {
     }
 }
 
+/// What was found before a server listens.
+#[derive(Debug, Default)]
+pub struct FirstFound {
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// What is not as it should be.
+    pub warnings: Vec<String>,
+}
+
+/// Looks at those that have to be as they should before a server listens. It waits for them.
+///
+/// # Errors
+/// What forbids to start.
+pub fn first_look(stations: &[Station]) -> Result<FirstFound, String> {
+    let mut all = FirstFound::default();
+    for station in stations {
+        match &station.kind {
+            Kind::Filter(_) | Kind::NextHops { .. } => {}
+            #[cfg(feature = "nats")]
+            Kind::Nats(plan) => {
+                let found = nats::first_look(plan)?;
+                all.notes.extend(found.notes);
+                all.warnings.extend(found.warnings);
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// Who asks, on the station's own thread.
 enum Asker {
     Filter(Rc<Filter>),

@@ -29,8 +29,11 @@ use crate::handoff::message::Message;
 use crate::handoff::station::{Passage, Rules};
 use crate::mail::outcome::TryAgain;
 use crate::metrics::{StationAction, StationMetrics};
-use crate::nats::{Answer, Head, Link, LookError, Object, Octets, Plan, StreamFacts, bucket, look};
+use crate::nats::{
+    Answer, FirstLook, Head, Link, LookError, Object, Octets, OpenError, Plan, StreamFacts, bucket, look,
+};
 use crate::sink::{Report, Site, envelope_json};
+use crate::station::FirstFound;
 
 /// A message waits so long for its acknowledgement where a spool has it then.
 const PATIENCE_WITH_SPOOL: Duration = Duration::from_secs(2);
@@ -70,6 +73,33 @@ pub(super) fn rules(has_fallback: bool) -> Rules {
     Rules { skips_trusted: false, bytes_max: u64::MAX, timeout: VISIT_WAIT_MAX, otherwise }
 }
 
+/// Looks at the cluster before anybody can connect.
+///
+/// # Errors
+/// The stream is not as it has to be, and what to do.
+pub(super) fn first_look(plan: &Plan) -> Result<FirstFound, String> {
+    let looked = FirstLook::take(plan).map_err(|error| error.to_string())?;
+    let mut found = FirstFound::default();
+    found.notes.extend(looked.worth());
+    for (address, told) in &looked.servers {
+        if let Err(why) = told {
+            found.warnings.push(format!("the monitoring of {address} does not answer: {why}"));
+        }
+    }
+    match looked.facts {
+        Ok(facts) => found.warnings.extend(facts.warnings),
+        Err(LookError::Unfit(why)) => return Err(format!("[[sink]] nats: {why}")),
+        Err(LookError::Away(why)) => {
+            let until = if plan.cluster.has_fallback { "goes to the spool" } else { "is answered 451" };
+            let stream = &looked.stream;
+            found
+                .warnings
+                .push(format!("the stream {stream} is not there now ({why}): mail {until} until it is"));
+        }
+    }
+    Ok(found)
+}
+
 /// The stream, on the station's thread.
 pub(super) struct Stream {
     plan: Plan,
@@ -96,7 +126,9 @@ impl Stream {
         let tell =
             move |why: String| complaints.machine_error(WHAT, Site::Named(&name), &io::Error::other(why));
         let stream = Rc::new(Self {
-            link: Link::open(plan, Arc::new(tell)).await.map_err(io::Error::other)?,
+            link: Link::open(plan, Arc::new(tell)).await.map_err(|error| match error {
+                OpenError::NotLetIn(why) | OpenError::Away(why) => io::Error::other(why),
+            })?,
             plan: plan.clone(),
             facts: RefCell::default(),
             standing: Standing::new(metrics),

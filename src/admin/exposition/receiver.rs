@@ -196,6 +196,26 @@ metrics! { Receiver:
         |s, to| if let Some(values) = s.snapshot.next_hops() {
             to.add(&[], values.down);
         };
+    "nats_messages_total" Counter ["action"] "Messages of kind nats by what came of them: deliver (acknowledged by the stream), put_off (no room there: 452, or to the spool), refuse (too large for every way there: 552, or to the spool), none (no acknowledgement in time: 451, or to the spool).",
+        |s, to| if let Some(values) = s.snapshot.cluster() {
+            let shown =
+                [StationAction::Delivered, StationAction::PutOff, StationAction::Refused, StationAction::Unanswered];
+            for (action, count) in values.actions.iter().filter(|(action, _)| shown.contains(action)) {
+                to.add(&[("action", &action.name())], count);
+            }
+        };
+    "nats_duration_seconds" Histogram [] "How long such a message took, from the shard and back.",
+        |s, to| if let Some(values) = s.snapshot.cluster() {
+            to.histogram(&[], &PHASES, &values.duration);
+        };
+    "nats_messages_in_flight" Gauge [] "Messages that wait for the acknowledgement of the stream now.",
+        |s, to| if let Some(values) = s.snapshot.cluster() {
+            to.add(&[], values.in_flight);
+        };
+    "nats_up" Gauge [] "0 while no message is given to the stream, which is looked for once a second.",
+        |s, to| if let Some(values) = s.snapshot.cluster() {
+            to.add(&[], u8::from(values.down == 0));
+        };
     "spill_files" Gauge [] "Spill files of messages that are too large or too slow for memory.",
         |s, to| to.add(&[], s.snapshot.spill.files);
     "spill_bytes" Gauge [] "Octets in spill files.",
