@@ -1,5 +1,7 @@
 //! The message of the stream for one message of ours.
 
+use std::fmt::Write as _;
+
 use async_nats::HeaderMap;
 use async_nats::header::HeaderValue;
 
@@ -47,7 +49,7 @@ impl Head {
         let mut head = Self { subject, headers: HeaderMap::new(), bytes: FRAME_BYTES };
         head.insert(ID, id)?;
         head.insert(EXPECTED_STREAM, stream)?;
-        head.insert(ENVELOPE, envelope)?;
+        head.insert(ENVELOPE, &in_ascii(envelope))?;
         Ok(head)
     }
 
@@ -73,6 +75,22 @@ impl Head {
     }
 }
 
+/// The same JSON in ASCII: clients differ in what else a header may hold.
+fn in_ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() {
+            text.push(character);
+        } else {
+            // It stands in a string. Writing to a String does not fail.
+            let mut units = [0; 2];
+            let units = character.encode_utf16(&mut units);
+            let _ = units.iter().try_for_each(|unit| write!(text, "\\u{unit:04x}"));
+        }
+    }
+    text
+}
+
 /// The partition of a recipient: the CRC-32C of `local@domain` in lower case (ASCII), modulo their number.
 fn partition(recipient: &[u8], partitions: usize) -> u32 {
     let count = u32::try_from(partitions.max(1)).unwrap_or(1);
@@ -93,6 +111,18 @@ mod tests {
         assert_eq!(partition(b"u@example.test", 1), 0);
         // It is part of the contract with consumers.
         assert_eq!((of("u@example.test"), crc32c::crc32c(b"123456789")), (of("u@example.test"), 0xe306_9283));
+    }
+
+    #[test]
+    fn an_envelope_is_the_same_json_in_ascii() {
+        let json = r#"{"recipients":["ü@x.test","😀"],"text":"a\\u00e9\""}"#;
+        let text = in_ascii(json);
+        assert!(
+            text.is_ascii() && text.contains(r"\u00fc@x.test") && text.contains(r"\ud83d\ude00"),
+            "{text}"
+        );
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(read(&text), read(json));
     }
 
     #[test]

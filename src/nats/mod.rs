@@ -32,7 +32,7 @@ pub use self::first_look::FirstLook;
 pub use self::head::Head;
 pub use self::link::{Link, OpenError, Ticket};
 pub use self::monitor::Server;
-pub use self::object::{Object, bucket};
+pub use self::object::{Object, PutError, bucket};
 pub use self::plan::Plan;
 pub use self::stream::{LookError, StreamFacts, look};
 

@@ -51,30 +51,26 @@ impl Object {
     ///
     /// # Errors
     /// The kernel gives no random numbers.
-    pub fn new(stream: &str, name: &str) -> Result<Self, Answer> {
+    pub fn new(stream: &str, name: &str) -> Result<Self, String> {
         let mut random = [0; 12];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| Answer::Unknown(format!("random numbers: {error}")))?;
+            .map_err(|error| format!("the kernel gives no random numbers: {error}"))?;
         Ok(Self { bucket: bucket(stream), name: name.to_owned(), nuid: HEXLOWER.encode(&random) })
-    }
-
-    /// The bucket that it is in.
-    pub fn bucket(&self) -> &str {
-        &self.bucket
     }
 
     /// Stores these octets. Each acknowledgement has so long.
     ///
     /// # Errors
-    /// Never [`Answer::Stored`]: what stands in the way. What is there of it is to be removed.
-    pub async fn put(&self, link: &Link, octets: &mut impl Octets, each: Duration) -> Result<(), Answer> {
+    /// What stands in the way. What is there of it is to be removed.
+    pub async fn put(&self, link: &Link, octets: &mut impl Octets, each: Duration) -> Result<(), PutError> {
         let chunk_bytes = CHUNK_BYTES.min(link.payload_bytes_max().saturating_sub(HEADER_BYTES)).max(1);
         let mut out = Chunks { stream: self.stream(), tickets: VecDeque::new(), last: 0 };
         let mut digest = Context::new(&SHA256);
         let mut buffer = Vec::with_capacity(chunk_bytes);
         let (mut bytes, mut chunks) = (0_u64, 0_u64);
         loop {
-            let goes_on = octets.read(&mut buffer).map_err(|error| Answer::Unknown(error.to_string()))?;
+            let goes_on =
+                octets.read(&mut buffer).map_err(|error| PutError::Unreadable(error.to_string()))?;
             while buffer.len() >= chunk_bytes || !goes_on && !buffer.is_empty() {
                 let rest = buffer.split_off(buffer.len().min(chunk_bytes));
                 let chunk = std::mem::replace(&mut buffer, rest);
@@ -94,7 +90,7 @@ impl Object {
             }
         }
         if bytes != octets.bytes() {
-            return Err(Answer::Unknown("its octets are not all there".to_owned()));
+            return Err(PutError::Unreadable("its octets are not all there".to_owned()));
         }
         while !out.tickets.is_empty() {
             out.next(link, each).await?;
@@ -110,7 +106,7 @@ impl Object {
             "digest": format!("SHA-256={digest}"),
             "options": { "max_chunk_size": chunk_bytes },
         });
-        self.tell(link, &info, each).await
+        Ok(self.tell(link, &info, each).await?)
     }
 
     /// Removes it: nobody refers to it. What cannot be removed stays.
@@ -143,6 +139,21 @@ impl Object {
             Answer::Stored(_) => Ok(()),
             other => Err(other),
         }
+    }
+}
+
+/// Why an object is not stored.
+#[derive(Debug)]
+pub enum PutError {
+    /// Its octets cannot be read.
+    Unreadable(String),
+    /// What the cluster said; never [`Answer::Stored`].
+    Said(Answer),
+}
+
+impl From<Answer> for PutError {
+    fn from(answer: Answer) -> Self {
+        Self::Said(answer)
     }
 }
 

@@ -48,10 +48,7 @@ impl Plan {
     /// What is wrong with one of them.
     pub fn new(cluster: &config::Nats, hostname: &str) -> Result<Self, String> {
         let credentials = cluster.credentials.as_deref().map(read_credentials).transpose()?;
-        let needs_tls = cluster.servers.iter().any(|server| server.is_tls)
-            || cluster.tls_ca.is_some()
-            || cluster.tls_certificate.is_some();
-        let tls = if needs_tls {
+        let tls = if cluster.speaks_tls() {
             let authorities = cluster.tls_ca.as_deref().unwrap_or(Path::new(AUTHORITIES));
             let own = cluster.tls_certificate.as_ref();
             let own = own.map(|(chain, key)| (chain.as_path(), key.as_path()));

@@ -11,13 +11,24 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 
 use super::error::ServeError;
 use super::report;
-use crate::config::{AdminAddress, Config, RecipientMap};
+use crate::config::{AdminAddress, Config, Nats, RecipientMap};
 use crate::log::{Log, events};
 use crate::sandbox::{self, Account, Connects, Places, Plan, directory_of};
 use crate::sink;
 
 /// Ports below this one need a capability, where the machine does not say otherwise.
 const LOW_PORTS_END: u16 = 1024;
+
+/// Where systems have the certificates of those whom they trust. The client library of a cluster reads them for
+/// each connection under TLS, also where it is told whom to trust, and makes none where it may not.
+const AUTHORITIES: [&str; 6] = [
+    "/etc/ssl/certs",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/security/certificates",
+];
 
 /// How far the process has given things up.
 #[derive(Debug, Clone)]
@@ -88,6 +99,9 @@ fn places(config: &Config, file: Option<&Path>, name_servers: &[SocketAddr]) -> 
     places.connects = connects(config, name_servers);
     for file in file.into_iter().chain(tables) {
         places.read_again(file);
+    }
+    if config.nats.as_ref().is_some_and(Nats::speaks_tls) {
+        places.read.extend(AUTHORITIES.map(PathBuf::from));
     }
     places
 }

@@ -30,7 +30,8 @@ use crate::handoff::station::{Passage, Rules};
 use crate::mail::outcome::TryAgain;
 use crate::metrics::{StationAction, StationMetrics};
 use crate::nats::{
-    Answer, FirstLook, Head, Link, LookError, Object, Octets, OpenError, Plan, StreamFacts, bucket, look,
+    Answer, FirstLook, Head, Link, LookError, Object, Octets, OpenError, Plan, PutError, StreamFacts, bucket,
+    look,
 };
 use crate::sink::{Report, Site, envelope_json};
 use crate::station::FirstFound;
@@ -47,8 +48,16 @@ const ATTEMPT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What was refused for now is published again after this time.
 const REST: Duration = Duration::from_millis(250);
 
+/// The acknowledgement of a part of a large message has so long.
+const CHUNK_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// All of a message, also of a large one that goes on well.
 const VISIT_WAIT_MAX: Duration = Duration::from_mins(4);
+
+/// What is not done then is given up, so that the visit ends in time.
+const WORK_WAIT_MAX: Duration = Duration::from_secs(235);
+
+const _: () = assert!(WORK_WAIT_MAX.as_secs() < VISIT_WAIT_MAX.as_secs());
 
 /// The stream is looked at so often while all goes well.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -123,8 +132,9 @@ impl Stream {
     ) -> io::Result<Rc<Self>> {
         let complaints = Arc::clone(report);
         let name = plan.cluster.stream.clone();
-        let tell =
-            move |why: String| complaints.machine_error(WHAT, Site::Named(&name), &io::Error::other(why));
+        let tell = move |why: String| {
+            complaints.machine_error(WHAT_OF_CONNECTION, Site::Named(&name), &io::Error::other(why))
+        };
         let stream = Rc::new(Self {
             link: Link::open(plan, Arc::new(tell)).await.map_err(|error| match error {
                 OpenError::NotLetIn(why) | OpenError::Away(why) => io::Error::other(why),
@@ -162,12 +172,22 @@ impl Stream {
         since: Instant,
     ) -> (StationAction, Passage) {
         let has_fallback = self.plan.cluster.has_fallback;
+        let otherwise = |passage| if has_fallback { Passage::GoesOn } else { passage };
         let unanswered = (StationAction::Unanswered, rules(has_fallback).otherwise);
         if self.standing.is_down() {
             return unanswered;
         }
         let patience = if has_fallback { PATIENCE_WITH_SPOOL } else { PATIENCE_ALONE };
-        match self.stored(message, since + patience, patience).await {
+        let stored = self.stored(message, since + patience);
+        let answer = match tokio::time::timeout_at((since + WORK_WAIT_MAX).into(), stored).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(why)) => {
+                self.tell(&why);
+                return unanswered;
+            }
+            Err(_) => Answer::Unknown("it takes too long".to_owned()),
+        };
+        match answer {
             Answer::Stored(sequence) => {
                 self.standing.note_well();
                 message.place.clear();
@@ -176,13 +196,11 @@ impl Stream {
             }
             Answer::Full(why) => {
                 self.tell(&why);
-                let refused = Passage::PutOff(TryAgain::NoSpace);
-                (StationAction::PutOff, if has_fallback { Passage::GoesOn } else { refused })
+                (StationAction::PutOff, otherwise(Passage::PutOff(TryAgain::NoSpace)))
             }
             Answer::TooLarge(why) => {
                 self.tell(&why);
-                let passage = if has_fallback { Passage::GoesOn } else { Passage::TooLarge };
-                (StationAction::Refused, passage)
+                (StationAction::Refused, otherwise(Passage::TooLarge))
             }
             Answer::Unfit(why) => {
                 self.tell(&why);
@@ -197,100 +215,102 @@ impl Stream {
         }
     }
 
-    /// What becomes of a message until then; what is in the way of a large one while it goes on may take
-    /// `patience` each time.
-    async fn stored(&self, message: &Message, until: Instant, patience: Duration) -> Answer {
+    /// What the stream says of a message until then. An error is trouble that is not the stream's.
+    async fn stored(self: &Rc<Self>, message: &Message, until: Instant) -> Result<Answer, String> {
         let cluster = &self.plan.cluster;
         let text = message.id.text();
-        let Ok(id) = std::str::from_utf8(&text) else { return Answer::Unknown("its id".to_owned()) };
+        let id = std::str::from_utf8(&text).map_err(|error| error.to_string())?;
         let first = message.envelope.recipients().next();
         let recipient = first.map(|mailbox| [mailbox.local_part, b"@", mailbox.domain].concat());
         let subjects = (&*cluster.subject, cluster.partitions);
-        let recipient = recipient.unwrap_or_default();
-        let head = Head::new(subjects, &cluster.stream, id, &recipient, &envelope_json(message));
-        let head = match head {
-            Ok(head) => head,
-            Err(why) => return Answer::Unknown(why),
-        };
-        let bytes = whole_bytes(message);
-        let most = self.message_bytes_max();
-        if head.bytes() as u64 > most {
-            return Answer::TooLarge(format!("an envelope of {} octets", head.bytes()));
-        }
-        if head.bytes() as u64 + bytes > most {
-            return self.store_large(message, head, id, (until, patience)).await;
-        }
-        let Some(_room) = self.room_for(bytes, until).await else { return no_room() };
-        let mut payload = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-        let mut octets = WholeMessage::new(message);
-        loop {
-            match octets.read(&mut payload) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => return Answer::Unknown(error.to_string()),
+        let envelope = envelope_json(message);
+        let head = Head::new(subjects, &cluster.stream, id, &recipient.unwrap_or_default(), &envelope)?;
+        if head.bytes() as u64 + whole_bytes(message) <= self.message_bytes_max() {
+            match self.store_whole(message, &head, until).await? {
+                // The server that is connected now takes less than the one before.
+                Answer::TooLarge(_) => {}
+                answer => return Ok(answer),
             }
         }
-        if payload.len() as u64 != bytes {
-            return Answer::Unknown("its octets are not all there".to_owned());
+        let head = head.with_object(&bucket(&cluster.stream), id)?;
+        if head.bytes() as u64 > self.message_bytes_max() {
+            return Ok(Answer::TooLarge(format!("an envelope of {} octets is too large", head.bytes())));
         }
-        self.store_head(&head, payload.into(), until).await
+        self.store_large(message, &head, id, until).await
+    }
+
+    /// Stores a message with its content.
+    async fn store_whole(&self, message: &Message, head: &Head, until: Instant) -> Result<Answer, String> {
+        let bytes = whole_bytes(message);
+        let Some(_room) = self.room_for(bytes, until).await else { return Err(NO_ROOM.to_owned()) };
+        let mut payload = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        let mut octets = WholeMessage::new(message);
+        while octets.read(&mut payload).map_err(|error| error.to_string())? {}
+        if payload.len() as u64 != bytes {
+            return Err("its octets are not all there".to_owned());
+        }
+        Ok(self.store_head(head, payload.into(), until).await)
     }
 
     /// Publishes until there is an answer, or until then.
     async fn store_head(&self, head: &Head, payload: Bytes, until: Instant) -> Answer {
+        // What comes late for an attempt is an answer as well.
         let mut ticket = self.link.ticket();
         loop {
-            let now = Instant::now();
-            let attempt = until.min(now + ATTEMPT_WAIT_MAX).into();
+            let attempt = until.min(Instant::now() + ATTEMPT_WAIT_MAX).into();
             let answer = match self.link.send(&ticket, head, payload.clone(), attempt).await {
                 Ok(()) => self.link.answer(&mut ticket, attempt).await,
                 Err(answer) => answer,
             };
             let Answer::Unknown(_) = answer else { return answer };
-            let next = Instant::now() + REST;
-            if next >= until {
+            if !rests(until).await {
                 return answer;
             }
-            tokio::time::sleep_until(next.into()).await;
         }
     }
 
     /// Stores the content as an object, and then the message that names it.
     async fn store_large(
-        &self,
+        self: &Rc<Self>,
         message: &Message,
-        head: Head,
+        head: &Head,
         id: &str,
-        (until, patience): (Instant, Duration),
-    ) -> Answer {
-        let cluster = &self.plan.cluster;
+        until: Instant,
+    ) -> Result<Answer, String> {
+        let stream = &self.plan.cluster.stream;
         if !self.facts.borrow().has_bucket {
-            return Answer::Unknown(format!("there is no object store {}", bucket(&cluster.stream)));
+            return Err(format!("there is no object store {} for a large message", bucket(stream)));
         }
         let Ok(Ok(_place)) = tokio::time::timeout_at(until.into(), self.large.acquire()).await else {
-            return no_room();
+            return Err(NO_ROOM.to_owned());
         };
-        let head = match head.with_object(&bucket(&cluster.stream), id) {
-            Ok(head) => head,
-            Err(why) => return Answer::Unknown(why),
+        let object = loop {
+            let object = Object::new(stream, id)?;
+            let put = object.put(&self.link, &mut WholeMessage::new(message), CHUNK_WAIT_MAX).await;
+            let Err(failure) = put else { break object };
+            self.remove(object);
+            match failure {
+                PutError::Unreadable(why) => return Err(why),
+                // It is the chunk that is too large, and the object store that is to blame.
+                PutError::Said(Answer::TooLarge(why)) => return Err(why),
+                PutError::Said(Answer::Unknown(_)) if rests(until).await => {}
+                PutError::Said(answer) => return Ok(answer),
+            }
         };
-        let object = match Object::new(&cluster.stream, id) {
-            Ok(object) => object,
-            Err(answer) => return answer,
-        };
-        let each = patience.max(ATTEMPT_WAIT_MAX);
-        if let Err(answer) = object.put(&self.link, &mut WholeMessage::new(message), each).await {
-            object.remove(&self.link).await;
-            return answer;
-        }
-        let answer = self.store_head(&head, Bytes::new(), Instant::now() + each).await;
+        let until = until.max(Instant::now() + CHUNK_WAIT_MAX);
+        let answer = self.store_head(head, Bytes::new(), until).await;
         match answer {
-            Answer::Stored(_) => {}
-            // The stream may have the message that names it.
-            Answer::Unknown(_) => {}
-            Answer::Full(_) | Answer::TooLarge(_) | Answer::Unfit(_) => object.remove(&self.link).await,
+            // Where nothing is known the stream may have the message that names it.
+            Answer::Stored(_) | Answer::Unknown(_) => {}
+            Answer::Full(_) | Answer::TooLarge(_) | Answer::Unfit(_) => self.remove(object),
         }
-        answer
+        Ok(answer)
+    }
+
+    /// Removes what nobody refers to. Nobody waits for that.
+    fn remove(self: &Rc<Self>, object: Object) {
+        let stream = Rc::clone(self);
+        tokio::task::spawn_local(async move { object.remove(&stream.link).await });
     }
 
     fn message_bytes_max(&self) -> u64 {
@@ -308,6 +328,11 @@ impl Stream {
     fn tell(&self, why: &str) {
         let error = io::Error::other(why.to_owned());
         self.report.machine_error(WHAT, Site::Named(&self.plan.cluster.stream), &error);
+    }
+
+    fn tell_of_stream(&self, why: &str) {
+        let error = io::Error::other(why.to_owned());
+        self.report.machine_error(WHAT_OF_STREAM, Site::Named(&self.plan.cluster.stream), &error);
     }
 
     /// No message waits for the cluster any more, until the stream is there.
@@ -330,7 +355,7 @@ impl Stream {
             }
             Err(LookError::Unfit(why) | LookError::Away(why)) => {
                 if self.told.replace(why.clone()) != why {
-                    self.tell(&why);
+                    self.tell_of_stream(&why);
                 }
                 false
             }
@@ -347,7 +372,7 @@ impl Stream {
             match look(&self.link, &self.plan.cluster).await {
                 Ok(facts) => drop(self.facts.replace(facts)),
                 Err(LookError::Unfit(why)) => {
-                    self.tell(&why);
+                    self.tell_of_stream(&why);
                     self.note_down(false);
                 }
                 // Whether messages are stored shows when they are.
@@ -360,8 +385,21 @@ impl Stream {
 /// What was tried, for the log.
 const WHAT: &str = "have mail acknowledged by the stream";
 
-fn no_room() -> Answer {
-    Answer::Unknown("too much is on its way to the cluster".to_owned())
+/// The same of what is tried once a second while it is down.
+const WHAT_OF_STREAM: &str = "give mail to the stream again";
+
+/// The same of what the connection is about.
+const WHAT_OF_CONNECTION: &str = "speak with the cluster of the stream";
+
+const NO_ROOM: &str = "too much is on its way to the cluster";
+
+/// Rests before another attempt; false where there is no time for one.
+async fn rests(until: Instant) -> bool {
+    let next = Instant::now() + REST;
+    if next < until {
+        tokio::time::sleep_until(next.into()).await;
+    }
+    next < until
 }
 
 fn whole_bytes(message: &Message) -> u64 {

@@ -52,6 +52,18 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("sink.segment_size", "spool", "\"64MiB\"", "\"32MiB\""),
     ("sink.direct_writes", "spool", "true", "false"),
     ("sink.fallback", "spool", "-", "-"),
+    ("sink.servers", "nats", "[\"nats://10.0.0.1\"]", "[\"nats://10.0.0.2\"]"),
+    ("sink.stream", "nats", "\"MAIL\"", "\"POST\""),
+    ("sink.replicas_min", "nats", "3", "1"),
+    ("sink.bytes_max", "nats", "-", "\"1GiB\""),
+    ("sink.subject", "nats", "\"mail.default\"", "\"mail.other\""),
+    ("sink.partitions", "nats", "1", "4"),
+    ("sink.credentials", "nats", "-", "\"a.creds\""),
+    ("sink.tls_ca", "nats", "-", "\"a.pem\""),
+    ("sink.tls_certificate", "nats", "\"a.pem\"", "\"b.pem\""),
+    ("sink.tls_key", "nats", "\"a.key\"", "\"b.key\""),
+    ("sink.monitor", "nats", "[]", "[\"http://10.0.0.1\"]"),
+    ("sink.window", "nats", "1024", "100"),
     ("sink.space_reserve", "maildir", "-", "\"1MiB\""),
     ("sink.format", "stdout", "\"json\"", "\"mbox\""),
     ("sink.dsn", "spool", "false", "true"),
@@ -203,6 +215,12 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
     let mut sink = vec![given("kind", &format!("\"{kind}\""))];
     if matches!(kind, "maildir" | "spool") {
         sink.push(given("path", "\"store\""));
+    }
+    if kind == "nats" {
+        sink.extend([given("servers", "[\"nats://10.0.0.1\"]"), given("stream", "\"MAIL\"")]);
+        if name.starts_with("tls_") && name != "tls_ca" {
+            sink.extend([given("tls_certificate", "\"a.pem\""), given("tls_key", "\"a.key\"")]);
+        }
     }
     put("[[sink]]", "sink", &sink);
     if table == "forward" || key == "recipients_down" {

@@ -55,6 +55,15 @@ pub struct Nats {
     pub has_fallback: bool,
 }
 
+impl Nats {
+    /// Whether some server is spoken to under TLS. One that asks for it is, wherever it is named.
+    pub fn speaks_tls(&self) -> bool {
+        self.servers.iter().any(|server| server.is_tls)
+            || self.tls_ca.is_some()
+            || self.tls_certificate.is_some()
+    }
+}
+
 /// A server of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsServer {

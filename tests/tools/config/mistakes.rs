@@ -50,7 +50,8 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
             ":5: sink.hostname: `hostname` belongs at the top of the file",
             ":6: sink.worker: this key is unknown; did you mean `workers`?",
             ":7: sink.a\\nb: this key is unknown; known here: kind, path, workers, template, create, line_endings, quarantine, sync, \
-             mode, group, segment_size, direct_writes, space_reserve, format, dsn, requiretls, fallback",
+             mode, group, segment_size, direct_writes, space_reserve, format, servers, stream, replicas_min, bytes_max, subject, \
+             partitions, credentials, tls_ca, tls_certificate, tls_key, monitor, window, dsn, requiretls, fallback",
         ],
     );
 }

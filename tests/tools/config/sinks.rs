@@ -16,7 +16,7 @@ fn there_is_one_sink_and_its_keys_belong_to_its_kind() {
     assert_problems(
         &sink("kind = \"file\""),
         &[
-            ":4: sink.kind: \"file\" is none of \"maildir\" or \"spool\" or \"forward\" or \"stdout\" or \"discard\"",
+            ":4: sink.kind: \"file\" is none of \"maildir\" or \"spool\" or \"forward\" or \"nats\" or \"stdout\" or \"discard\"",
         ],
     );
     for kind in ["maildir", "spool"] {
@@ -30,10 +30,10 @@ fn there_is_one_sink_and_its_keys_belong_to_its_kind() {
     assert_problems(
         &sink("kind = \"stdout\"\npath = \"x\"\ntemplate = \"x\"\nsegment_size = \"1MiB\"\ncreate = true"),
         &[
-            ":5: sink.path: this key is for a sink of kind \"maildir\" or \"spool\" or \"forward\"",
+            ":5: sink.path: this key is for a sink of kind \"maildir\" or \"spool\" or \"forward\" or \"nats\"",
             ":6: sink.template: this key is for a sink of kind \"maildir\"",
-            ":7: sink.segment_size: this key is for a sink of kind \"spool\" or \"forward\"",
-            ":8: sink.create: this key is for a sink of kind \"maildir\"",
+            ":7: sink.segment_size: this key is for a sink of kind \"spool\" or \"forward\" or \"nats\"",
+            ":8: sink.create: this key is for a sink of kind \"maildir\" or \"nats\"",
         ],
     );
     assert_problems(
@@ -117,5 +117,70 @@ fn a_sink_that_hands_mail_on_has_a_store_for_the_rest_and_a_next_hop_whose_addre
     assert_problems(
         &config("fallback = \"maildir\"\npath = \"p\"\n", &direct),
         &[":5: sink.fallback: \"maildir\" is none of \"spool\""],
+    );
+}
+
+#[test]
+fn a_cluster_has_servers_and_a_stream_and_a_spool_is_recommended() {
+    let config =
+        |keys: &str| format!("[[listener]]\naddress = \"127.0.0.1:2525\"\n[[sink]]\nkind = \"nats\"\n{keys}");
+    let whole = "servers = [\"nats://10.0.0.1\", \"tls://10.0.0.2:4223\"]\nstream = \"MAIL\"\n";
+    let spool = "fallback = \"spool\"\npath = \"p\"\n";
+    let of = |text: &str| super::parsed(text).expect("a good configuration");
+    let (alone, warnings) = of(&config(whole));
+    assert!(matches!(alone.sink.kind, SinkKind::Nats(_)));
+    assert!(
+        warnings.iter().any(|text| text.to_string().contains("write fallback = \"spool\"")),
+        "{warnings:?}"
+    );
+    let (pair, warnings) = of(&config(&format!("{whole}{spool}")));
+    assert!(matches!(pair.sink.kind, SinkKind::Spool(_)) && !pair.sink.cut_through);
+    assert!(!warnings.iter().any(|text| text.to_string().contains("fallback")), "{warnings:?}");
+    let cluster = pair.nats.as_ref().expect("a cluster");
+    let servers: Vec<_> = cluster.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["nats://10.0.0.1:4222", "tls://10.0.0.2:4223"]);
+    assert_eq!((cluster.replicas_min, cluster.partitions, cluster.window), (3, 1, 1024));
+    assert_eq!(
+        (cluster.subject.as_str(), cluster.creates, cluster.has_fallback),
+        ("mail.default", false, true)
+    );
+    assert_eq!(pair.stations(), (1, 1));
+    assert_problems(
+        &config(""),
+        &[
+            ":3: sink.servers: missing; write for example servers = [\"nats://10.0.0.1:4222\"]",
+            ":3: sink.stream: missing; write for example stream = \"MAIL\"",
+        ],
+    );
+    let behind = "this key is for the spool behind the stream; write fallback = \"spool\"";
+    assert_problems(
+        &config(&format!("{whole}path = \"p\"\nsegment_size = \"1MiB\"\n")),
+        &[&format!(":7: sink.path: {behind}"), &format!(":8: sink.segment_size: {behind}")],
+    );
+    assert_problems(
+        &config(&format!("{whole}fallback = \"spool\"\n")),
+        &[
+            ":3: sink.path: missing; this sink stores into a directory, write for example path = \"ringmx-data\"",
+        ],
+    );
+    assert_problems(
+        &config(&format!("{whole}{spool}tls_key = \"k\"\nreplicas_min = 6\nsubject = \"mail.>\"\n")),
+        &[
+            ":3: sink.tls_certificate: missing; `tls_key` is there, and it needs its other half",
+            ":10: sink.replicas_min: 6 is too much; allowed is 1 to 5",
+            ":11: sink.subject: \"mail.>\" is no beginning of a subject: write tokens of ASCII letters, digits, - and _ with dots between \
+             them",
+        ],
+    );
+    assert_problems(
+        &config(&format!("{spool}stream = \"MAIL\"\nservers = [\"nats://mx.test:4222\"]\n")),
+        &[
+            ":8: sink.servers: \"nats://mx.test:4222\" is no server; write \"nats://HOST:PORT\" or \"tls://HOST:PORT\", with an IP address \
+           or localhost",
+        ],
+    );
+    assert_problems(
+        "[[listener]]\naddress = \"127.0.0.1:2525\"\n[[sink]]\nkind = \"spool\"\npath = \"p\"\nstream = \"MAIL\"\n",
+        &[":6: sink.stream: this key is for a sink of kind \"nats\""],
     );
 }
