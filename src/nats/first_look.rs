@@ -1,4 +1,5 @@
-//! The cluster before anything is published: whether its stream is as it has to be, and what a 250 is worth there.
+//! The cluster before anything is published: whether its stream is as it has to be, and what a 250 is worth
+//! there.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Mail for a JetStream stream of a NATS cluster: how one message of ours is one message of the stream, and how
-//! it is known that the cluster has it.
+//! Mail for a JetStream stream of a NATS cluster: how one message of ours is one message of the stream, and
+//! how it is known that the cluster has it.
 //!
 //! ```text
 //!  message ──► head: subject, Nats-Msg-Id, Ringmx-Envelope ──► link ──► the stream's leader
@@ -10,8 +10,8 @@
 //! - **An acknowledgement names our stream**, and a quorum of its servers has the message then. Whatever else
 //!   comes, or nothing, is not one: who asks here publishes again with the same id, which the stream keeps
 //!   once within its window of duplicates.
-//! - **What a message is too large for** goes to the object store beside the stream (`<stream>-large`), as any
-//!   client library reads it, and the message names the object.
+//! - **What a message is too large for** goes to the object store beside the stream (`<stream>-large`), as
+//!   any client library reads it, and the message names the object.
 //!
 //! The client library is `async-nats`, for its connection alone; what JetStream is asked is JSON, as its
 //! documentation has it (ADR-2, ADR-20). Nothing here waits for ever: each wait has a bound.

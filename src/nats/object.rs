@@ -1,8 +1,8 @@
 //! A large message in the object store beside its stream, as client libraries read it (ADR-20): chunks in
 //! their order, then what is known of them.
 //!
-//! Chunks are sent before those before them are acknowledged, over one connection, and none is sent again: what
-//! is not acknowledged in its order makes the object nobody's, and another try makes another one.
+//! Chunks are sent before those before them are acknowledged, over one connection, and none is sent again:
+//! what is not acknowledged in its order makes the object nobody's, and another try makes another one.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};

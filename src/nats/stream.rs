@@ -251,7 +251,7 @@ fn warnings(info: &Value, name: &str) -> Vec<String> {
 fn present(info: &Value) -> Option<(u64, u64)> {
     let cluster = info.get("cluster").filter(|cluster| !cluster.is_null())?;
     let others = cluster.get("replicas").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let is_there = |peer: &&Value| !peer.get("offline").and_then(Value::as_bool).unwrap_or(false);
+    let is_there = |other: &&Value| !other.get("offline").and_then(Value::as_bool).unwrap_or(false);
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     Some((1 + count(others.iter().filter(is_there).count()), 1 + count(others.len())))
 }

@@ -19,8 +19,8 @@ use crate::sink;
 /// Ports below this one need a capability, where the machine does not say otherwise.
 const LOW_PORTS_END: u16 = 1024;
 
-/// Where systems have the certificates of those whom they trust. The client library of a cluster reads them for
-/// each connection under TLS, also where it is told whom to trust, and makes none where it may not.
+/// Where systems have the certificates of those whom they trust. The client library of a cluster reads them
+/// for each connection under TLS, also where it is told whom to trust, and makes none where it may not.
 const AUTHORITIES: [&str; 6] = [
     "/etc/ssl/certs",
     "/usr/share/ca-certificates",
@@ -106,8 +106,8 @@ fn places(config: &Config, file: Option<&Path>, name_servers: &[SocketAddr]) -> 
     places
 }
 
-/// Whoever is asked about recipients or about messages, next hops that get mail at once, servers of a cluster,
-/// and name servers.
+/// Whoever is asked about recipients or about messages, next hops that get mail at once, servers of a
+/// cluster, and name servers.
 fn connects(config: &Config, name_servers: &[SocketAddr]) -> Connects {
     let of_recipients = config.recipient_map.iter().flat_map(RecipientMap::addresses);
     let of_messages = config.filters.iter().map(|filter| filter.kind.address());

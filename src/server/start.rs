@@ -85,9 +85,7 @@ pub(super) fn start(
     if shutdown.has_begun() {
         return Ok(None);
     }
-    let outside = outside(config)?;
-    let found = station::first_look(&outside.stations).map_err(ServeError::new)?;
-    report::lacks(&found.warnings, log);
+    let outside = outside(config, log)?;
     let confinement = confinement::enter(config, file, log_file, &outside.name_servers, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let (opened, space) = open_sink(config, &surroundings)?;
@@ -97,8 +95,7 @@ pub(super) fn start(
     }
     let Open { bound, admin, control } = listen(config, lent)?;
     let places = bound.places;
-    introduce(config, &places, &opened, admin.as_ref(), log);
-    report::notes(&found.notes, log);
+    introduce(config, &places, (&opened, &outside), admin.as_ref(), log);
     registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config, shutdown)?;
@@ -181,15 +178,20 @@ struct Outside {
     recipients: Option<recipient_map::Asked>,
     /// In the order in which messages pass them.
     stations: Vec<Station>,
+    /// What the operator should know of them.
+    notes: Vec<String>,
 }
 
 /// Finds out whom to ask, before files are given up.
-fn outside(config: &Config) -> Result<Outside, ServeError> {
+fn outside(config: &Config, log: &mut Log) -> Result<Outside, ServeError> {
     let name_servers = name_servers(config)?;
     let asked = |map| recipient_map::Asked::new(map, &config.hostname);
     let asked = config.recipient_map.as_ref().map(asked);
     let stations = Station::all(config).map_err(ServeError::new)?;
-    Ok(Outside { name_servers, recipients: asked.transpose().map_err(ServeError::new)?, stations })
+    let found = station::first_look(&stations).map_err(ServeError::new)?;
+    report::lacks(&found.warnings, log);
+    let recipients = asked.transpose().map_err(ServeError::new)?;
+    Ok(Outside { name_servers, recipients, stations, notes: found.notes })
 }
 
 /// The name servers that are asked; none where nothing asks.
@@ -236,11 +238,12 @@ fn open_sink(
 fn introduce(
     config: &Config,
     places: &[addresses::Place],
-    opened: &Opened,
+    (opened, outside): (&Opened, &Outside),
     admin: Option<&Listening>,
     log: &mut Log,
 ) {
     report::banner(config, places.iter().map(|place| place.bound), opened, log);
+    report::notes(&outside.notes, log);
     report::admin(admin.map(Listening::address), log);
     let logs_to_file = config.log.file.is_some() || log::is_a_file();
     report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);

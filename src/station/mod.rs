@@ -14,6 +14,7 @@
 mod caught;
 mod content;
 mod filter;
+mod first_found;
 mod idle;
 #[cfg(feature = "nats")]
 mod nats;
@@ -35,6 +36,7 @@ use tokio::task::LocalSet;
 
 use self::caught::caught;
 use self::filter::{Filter, Plan};
+pub use self::first_found::FirstFound;
 use self::next_hops::NextHops;
 use crate::config::{Config, CutThrough};
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
@@ -108,15 +110,6 @@ impl Station {
             Kind::Nats(plan) => nats::rules(plan.cluster.has_fallback),
         }
     }
-}
-
-/// What was found before a server listens.
-#[derive(Debug, Default)]
-pub struct FirstFound {
-    /// What the operator should know.
-    pub notes: Vec<String>,
-    /// What is not as it should be.
-    pub warnings: Vec<String>,
 }
 
 /// Looks at those that have to be as they should before a server listens. It waits for them.

@@ -7,14 +7,15 @@
 //!  too large for every way    ──► 552, or the sink where that is a spool
 //! ```
 //!
-//! What has no acknowledgement is published again with the same id, which the stream keeps once. A message whose
-//! answer never came may be in the stream nevertheless: its client, or whoever reads the spool, sends it again
-//! then, and it is there twice, never not at all.
+//! What has no acknowledgement is published again with the same id, which the stream keeps once. A message
+//! whose answer never came may be in the stream nevertheless: its client, or whoever reads the spool, sends
+//! it again then, and it is there twice, never not at all.
 //!
 //! A cluster that let a message wait in vain is down: no message waits for it any more, until the stream is
 //! there again.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Write as _;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,8 +24,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::content::Content;
-use super::standing::Standing;
 use crate::handoff::message::Message;
 use crate::handoff::station::{Passage, Rules};
 use crate::mail::outcome::TryAgain;
@@ -33,8 +32,12 @@ use crate::nats::{
     Answer, FirstLook, Head, Link, LookError, Object, Octets, OpenError, Plan, PutError, StreamFacts, bucket,
     look,
 };
-use crate::sink::{Report, Site, envelope_json};
-use crate::station::FirstFound;
+use crate::sink::Report;
+use crate::sink::Site;
+use crate::sink::envelope_json;
+use crate::station::content::Content;
+use crate::station::first_found::FirstFound;
+use crate::station::standing::Standing;
 
 /// A message waits so long for its acknowledgement where a spool has it then.
 const PATIENCE_WITH_SPOOL: Duration = Duration::from_secs(2);
@@ -133,7 +136,7 @@ impl Stream {
         let complaints = Arc::clone(report);
         let name = plan.cluster.stream.clone();
         let tell = move |why: String| {
-            complaints.machine_error(WHAT_OF_CONNECTION, Site::Named(&name), &io::Error::other(why))
+            complaints.machine_error(WHAT_OF_CONNECTION, Site::Named(&name), &io::Error::other(why));
         };
         let stream = Rc::new(Self {
             link: Link::open(plan, Arc::new(tell)).await.map_err(|error| match error {
@@ -191,7 +194,8 @@ impl Stream {
             Answer::Stored(sequence) => {
                 self.standing.note_well();
                 message.place.clear();
-                message.place.push_str(&format!("nats {}:{sequence}", self.plan.cluster.stream));
+                // Writing to a String does not fail.
+                let _ = write!(message.place, "nats {}:{sequence}", self.plan.cluster.stream);
                 (StationAction::Delivered, Passage::Delivered)
             }
             Answer::Full(why) => {
@@ -290,9 +294,8 @@ impl Stream {
             let Err(failure) = put else { break object };
             self.remove(object);
             match failure {
-                PutError::Unreadable(why) => return Err(why),
-                // It is the chunk that is too large, and the object store that is to blame.
-                PutError::Said(Answer::TooLarge(why)) => return Err(why),
+                // A chunk that is too large is the fault of the object store.
+                PutError::Unreadable(why) | PutError::Said(Answer::TooLarge(why)) => return Err(why),
                 PutError::Said(Answer::Unknown(_)) if rests(until).await => {}
                 PutError::Said(answer) => return Ok(answer),
             }

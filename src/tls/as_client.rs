@@ -51,8 +51,8 @@ impl TlsSettings {
     }
 }
 
-/// How TLS is spoken with servers that one of these vouches for; to whom the certificate of these two files, a
-/// chain and its key, is shown.
+/// How TLS is spoken with servers that one of these vouches for; to whom the certificate of these two files,
+/// a chain and its key, is shown.
 ///
 /// # Errors
 /// What is wrong with one of the files.

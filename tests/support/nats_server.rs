@@ -1,5 +1,5 @@
-//! A real `nats-server` alone, with JetStream on a disk that is synced, and what its streams hold, read by the
-//! protocol itself: no client library is between.
+//! A real `nats-server` alone, with JetStream on a disk that is synced, and what its streams hold, read by
+//! the protocol itself: no client library is between.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -56,8 +56,8 @@ impl Stored {
 }
 
 impl NatsServer {
-    /// One with these lines in its configuration, and these files beside it, which it names as `FOLDER/…`; none,
-    /// with a word, where it cannot be installed.
+    /// One with these lines in its configuration, and these files beside it, which it names as `FOLDER/…`;
+    /// none, with a word, where it cannot be installed.
     pub fn start(more: &str, files: &[(&str, &str)]) -> Option<Self> {
         binary()?;
         let folder = tempfile::tempdir().expect("a temporary folder");

@@ -34,7 +34,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("check", &["config", "dns", "doctor", "recipient_map", "sandbox", "sink", "smtp::policy", "tls"]),
+    (
+        "check",
+        &["config", "dns", "doctor", "nats", "recipient_map", "sandbox", "sink", "smtp::policy", "tls"],
+    ),
     (
         "doctor",
         &[
@@ -42,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "auth::spf",
             "dns",
             "memory_sum",
+            "nats",
             "resource_limits",
             "ring::locked_memory",
             "ring::probe",
@@ -132,7 +136,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &["smtp"]),
     ("recipient_map", &["client", "handoff", "sink::Report", "sink::Site", "tls::as_client"]),
     ("resource_limits", &[]),
-    ("station", &["client", "filter", "handoff", "metrics", "sink::Report", "sink::Site", "tls::as_client"]),
+    ("nats", &["tls::as_client"]),
+    (
+        "station",
+        &[
+            "client",
+            "filter",
+            "handoff",
+            "metrics",
+            "nats",
+            "sink::Report",
+            "sink::Site",
+            "sink::envelope_json",
+            "tls::as_client",
+        ],
+    ),
     ("service_manager", &[]),
     ("threads", &[]),
     ("buffer", &[]),

@@ -142,9 +142,12 @@ static ROWS: [Row; 6] = [
         workers_default: 1,
         may_notify: true,
         is_fallback: false,
-        kind: |found| match found.nats.has_fallback {
-            true => SinkKind::Spool(found.spool),
-            false => SinkKind::Nats(Box::new(found.nats)),
+        kind: |found| {
+            if found.nats.has_fallback {
+                SinkKind::Spool(found.spool)
+            } else {
+                SinkKind::Nats(Box::new(found.nats))
+            }
         },
     },
     Row {

@@ -107,14 +107,14 @@ pub(super) fn read(section: &mut Section<'_>, creates: bool) -> Nats {
     let servers = section.texts(
         "servers",
         "servers as \"nats://HOST:PORT\" or \"tls://HOST:PORT\"; HOST is an IP address, or localhost",
-        Fallback::Depends { example: "[\"nats://10.0.0.1:4222\"]", required: "for nats" },
+        Fallback::Computed { example: "[\"nats://10.0.0.1:4222\"]", default: "none; nats needs them" },
         "Nats: servers of the cluster. One that answers is enough; others that the cluster has are not asked.",
         server,
     );
     let stream = section.text(
         "stream",
         "name of a stream",
-        Fallback::Depends { example: "\"MAIL\"", required: "for nats" },
+        Fallback::Computed { example: "\"MAIL\"", default: "none; nats needs it" },
         "Nats: the JetStream stream that has the mail. What is too large for one of its messages goes to the object store of this name and `-large`.",
         stream,
     );
@@ -143,26 +143,7 @@ pub(super) fn read(section: &mut Section<'_>, creates: bool) -> Nats {
         1..=16,
         "Nats: subjects that messages are dealt to by their first recipient, so that a mailbox keeps to one of them.",
     );
-    let credentials = section.path(
-        "credentials",
-        Fallback::Computed { example: "\"ringmx.creds\"", default: "none" },
-        "Nats: a file of credentials (JWT and nkey seed, as `nsc` writes it). It is read once, at the start.",
-    );
-    let tls_ca = section.path(
-        "tls_ca",
-        Fallback::Computed { example: "\"ca.pem\"", default: "those whom the system trusts" },
-        "Nats: a file of the certificates that vouch for the servers. The name that they have to have is their IP address.",
-    );
-    let certificate = section.path(
-        "tls_certificate",
-        Fallback::Computed { example: "\"client.pem\"", default: "none" },
-        "Nats: the certificate that is shown to the servers.",
-    );
-    let key = section.path(
-        "tls_key",
-        Fallback::Computed { example: "\"client.key\"", default: "none" },
-        "Nats: the private key of `tls_certificate`.",
-    );
+    let Secrets { credentials, tls_ca, tls_certificate } = read_secrets(section);
     let monitor = section.texts(
         "monitor",
         "monitoring of servers as \"http://HOST:PORT\"; HOST is an IP address, or localhost",
@@ -189,11 +170,42 @@ pub(super) fn read(section: &mut Section<'_>, creates: bool) -> Nats {
         partitions,
         credentials,
         tls_ca,
-        tls_certificate: certificate.zip(key),
+        tls_certificate,
         monitor: without_line(monitor),
         window,
         has_fallback: false,
     }
+}
+
+/// The files that say who we are, and whom we trust.
+struct Secrets {
+    credentials: Option<PathBuf>,
+    tls_ca: Option<PathBuf>,
+    tls_certificate: Option<(PathBuf, PathBuf)>,
+}
+
+fn read_secrets(section: &mut Section<'_>) -> Secrets {
+    let credentials = section.path(
+        "credentials",
+        Fallback::Computed { example: "\"ringmx.creds\"", default: "none" },
+        "Nats: a file of credentials (JWT and nkey seed, as `nsc` writes it). It is read once, at the start.",
+    );
+    let tls_ca = section.path(
+        "tls_ca",
+        Fallback::Computed { example: "\"ca.pem\"", default: "those whom the system trusts" },
+        "Nats: a file of the certificates that vouch for the servers. The name that they have to have is their IP address.",
+    );
+    let certificate = section.path(
+        "tls_certificate",
+        Fallback::Computed { example: "\"client.pem\"", default: "none" },
+        "Nats: the certificate that is shown to the servers.",
+    );
+    let key = section.path(
+        "tls_key",
+        Fallback::Computed { example: "\"client.key\"", default: "none" },
+        "Nats: the private key of `tls_certificate`.",
+    );
+    Secrets { credentials, tls_ca, tls_certificate: certificate.zip(key) }
 }
 
 /// What has to be there, and what is probably not meant.

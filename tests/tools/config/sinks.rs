@@ -129,13 +129,10 @@ fn a_cluster_has_servers_and_a_stream_and_a_spool_is_recommended() {
     let of = |text: &str| super::parsed(text).expect("a good configuration");
     let (alone, warnings) = of(&config(whole));
     assert!(matches!(alone.sink.kind, SinkKind::Nats(_)));
-    assert!(
-        warnings.iter().any(|text| text.to_string().contains("write fallback = \"spool\"")),
-        "{warnings:?}"
-    );
+    assert!(warnings.iter().any(|text| text.contains("write fallback = \"spool\"")), "{warnings:?}");
     let (pair, warnings) = of(&config(&format!("{whole}{spool}")));
     assert!(matches!(pair.sink.kind, SinkKind::Spool(_)) && !pair.sink.cut_through);
-    assert!(!warnings.iter().any(|text| text.to_string().contains("fallback")), "{warnings:?}");
+    assert!(!warnings.iter().any(|text| text.contains("fallback")), "{warnings:?}");
     let cluster = pair.nats.as_ref().expect("a cluster");
     let servers: Vec<_> = cluster.servers.iter().map(ToString::to_string).collect();
     assert_eq!(servers, ["nats://10.0.0.1:4222", "tls://10.0.0.2:4223"]);
