@@ -117,6 +117,7 @@ impl Station {
 /// # Errors
 /// What forbids to start.
 pub fn first_look(stations: &[Station]) -> Result<FirstFound, String> {
+    #[cfg_attr(not(feature = "nats"), allow(unused_mut))]
     let mut all = FirstFound::default();
     for station in stations {
         match &station.kind {
