@@ -267,7 +267,9 @@ fn check(simulation: &Simulation, clients: &[Client]) {
                     );
                 }
                 // A station that is too late may have kept it: nobody knows then.
-                Some("451" | "452" | "550") => assert_eq!(kept, None, "a message that was refused is stored"),
+                Some("451" | "452" | "550" | "552") => {
+                    assert_eq!(kept, None, "a message that was refused is stored")
+                }
                 // The client went away before its answer: absent or whole.
                 None if client.manner != Manner::Polite => {
                     assert!(kept.is_none() || kept.as_ref() == Some(body));

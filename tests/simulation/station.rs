@@ -8,6 +8,7 @@ use ringmx::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use ringmx::handoff::message::Message;
 use ringmx::handoff::station::{Back, Passage, Rules, Visit};
 use ringmx::mail::foreign_reply::{ForeignReply, Stranger};
+use ringmx::mail::outcome::TryAgain;
 use ringmx::ring::simulated::World;
 use ringmx::shard::stations::ToStation;
 
@@ -92,6 +93,8 @@ impl Station {
                 assert_eq!(self.delivered.insert(first_line(&data), data), None, "a message is there once");
                 Passage::Delivered
             }
+            7 => Passage::PutOff(TryAgain::NoSpace),
+            8 => Passage::TooLarge,
             // Fields in front of it.
             5 => {
                 message.received.splice(..0, b"X-Seen: yes\r\n".iter().copied());

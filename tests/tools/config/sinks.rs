@@ -141,7 +141,7 @@ fn a_cluster_has_servers_and_a_stream_and_a_spool_is_recommended() {
         (cluster.subject.as_str(), cluster.creates, cluster.has_fallback),
         ("mail.default", false, true)
     );
-    assert_eq!(pair.stations(), (1, 1));
+    assert_eq!((pair.stations(), pair.station_connections_max()), (1, 1));
     assert_problems(
         &config(""),
         &[
