@@ -16,6 +16,10 @@ pub struct VerifyArguments {
     #[command(flatten)]
     pub store: StoreArguments,
 
+    /// The name of the stream
+    #[arg(long, value_name = "NAME", requires = "nats")]
+    pub stream: Option<String>,
+
     /// Duplicates fail, too
     #[arg(long)]
     pub no_duplicates: bool,
@@ -41,6 +45,10 @@ pub struct StoreArguments {
     /// The store is a spool of ringmx
     #[arg(long, value_name = "DIR")]
     pub spool: Option<PathBuf>,
+
+    /// The store is a stream of NATS JetStream; URL is nats://[USER:PASSWORD@]HOST[:PORT] of a server
+    #[arg(long, value_name = "URL", requires = "stream")]
+    pub nats: Option<String>,
 }
 
 const VERDICT: &str = "\

@@ -1,11 +1,12 @@
 //! `loadgen verify`: compares a ledger with what a receiver has stored.
 //!
-//! A reader of a store (`maildir`, `spool`) hands each stored copy to the `findings`; the `verdict` says what
+//! A reader of a store (`maildir`, `spool`, `nats`) hands each stored copy to the `findings`; the `verdict` says what
 //! is wrong by name. It knows three promises (lost, altered, unclean) and one courtesy (duplicated), and
 //! keeps the classes of the ledger apart.
 
 mod findings;
 mod maildir;
+mod nats;
 mod results;
 mod spool;
 mod table;
@@ -61,10 +62,11 @@ fn verify(arguments: &VerifyArguments) -> Result<Verdict, String> {
         return Err(format!("the ledger {path} has no message"));
     }
     let mut findings = Findings::new(ledger, arguments.results.clone());
-    match &arguments.store {
-        StoreArguments { maildir: Some(root), .. } => maildir::read(root, &mut findings)?,
-        StoreArguments { spool: Some(root), .. } => spool::read(root, &mut findings)?,
-        StoreArguments { maildir: None, spool: None } => unreachable!("clap requires one"),
+    match (&arguments.store, &arguments.stream) {
+        (StoreArguments { maildir: Some(root), .. }, _) => maildir::read(root, &mut findings)?,
+        (StoreArguments { spool: Some(root), .. }, _) => spool::read(root, &mut findings)?,
+        (StoreArguments { nats: Some(url), .. }, Some(stream)) => nats::read(url, stream, &mut findings)?,
+        (StoreArguments { maildir: None, spool: None, .. }, _) => unreachable!("clap requires one"),
     }
     Ok(findings.verdict())
 }
