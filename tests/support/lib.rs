@@ -22,6 +22,7 @@ pub mod image;
 pub mod listed;
 pub mod load;
 pub mod map_server;
+pub mod nats_cluster;
 pub mod nats_server;
 pub mod next_hop;
 pub mod opendkim;

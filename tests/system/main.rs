@@ -40,6 +40,7 @@ mod log_lines;
 mod mailbox_lines;
 mod metrics;
 mod milters;
+mod nats_cluster;
 mod nats_stream;
 mod power_cut;
 mod process;
