@@ -2,6 +2,8 @@
 
     nats_stream.py URL create STREAM [BYTES_MAX [RETENTION]]
                                                    the stream, three replicas, and its bucket for large mail
+    nats_stream.py URL create-stream STREAM …      the same without the bucket
+    nats_stream.py URL step-down STREAM            its leader leads it no more
     nats_stream.py URL publish STREAM              lines of `ringmx spool follow` on standard input
     nats_stream.py URL read STREAM [FOLDER]        a line of JSON each; payloads to files of the folder
     nats_stream.py URL state STREAM                messages, octets, first and last, as JSON
@@ -68,7 +70,13 @@ def credentials():
     return {"signature_cb": sign, "user_jwt_cb": token.encode}
 
 
-async def create(js, stream, bytes_max="-1", retention="limits"):
+async def create(js, stream, *settings):
+    await create_stream(js, stream, *settings)
+    config = ObjectStoreConfig(storage=StorageType.FILE, replicas=REPLICAS)
+    await js.create_object_store(f"{stream}-large", config=config)
+
+
+async def create_stream(js, stream, bytes_max="-1", retention="limits"):
     await js.add_stream(
         StreamConfig(
             name=stream,
@@ -81,8 +89,6 @@ async def create(js, stream, bytes_max="-1", retention="limits"):
             retention=retention,
         )
     )
-    config = ObjectStoreConfig(storage=StorageType.FILE, replicas=REPLICAS)
-    await js.create_object_store(f"{stream}-large", config=config)
 
 
 async def publish(js, stream, payload_max):
@@ -144,6 +150,11 @@ async def state(js, stream):
     print(json.dumps({"messages": state.messages, "bytes": state.bytes, "first": state.first_seq, "last": state.last_seq}))
 
 
+async def step_down(js, stream):
+    await js._nc.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{stream}", b"", timeout=PATIENCE)
+    await asyncio.sleep(1)
+
+
 async def delete(js, stream):
     await js.delete_stream(stream)
 
@@ -178,7 +189,7 @@ async def main(url, command, *arguments):
     js = connection.jetstream(timeout=PATIENCE)
     if command == "publish":
         arguments += (connection.max_payload,)
-    commands = [create, publish, read, state, delete, remove, remove_object, objects]
+    commands = [create, create_stream, step_down, publish, read, state, delete, remove, remove_object, objects]
     await {each.__name__: each for each in commands}[command.replace("-", "_")](js, *arguments)
     await connection.close()
 

@@ -1,6 +1,10 @@
 //! A real cluster of three servers of NATS: its streams as consumers, loadgen and the receiver see them.
 
 mod consumers;
+mod fallback;
+mod faults;
+mod limits;
+mod load;
 mod servers;
 mod streams;
 

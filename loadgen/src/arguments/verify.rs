@@ -34,9 +34,9 @@ pub struct VerifyArguments {
     pub results: Option<String>,
 }
 
-/// One of these.
+/// At least one of these. Several are one store: each message has to be in one of them.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 pub struct StoreArguments {
     /// The store is one maildir, or a folder with maildirs at any depth
     #[arg(long, value_name = "DIR")]

@@ -62,11 +62,15 @@ fn verify(arguments: &VerifyArguments) -> Result<Verdict, String> {
         return Err(format!("the ledger {path} has no message"));
     }
     let mut findings = Findings::new(ledger, arguments.results.clone());
-    match (&arguments.store, &arguments.stream) {
-        (StoreArguments { maildir: Some(root), .. }, _) => maildir::read(root, &mut findings)?,
-        (StoreArguments { spool: Some(root), .. }, _) => spool::read(root, &mut findings)?,
-        (StoreArguments { nats: Some(url), .. }, Some(stream)) => nats::read(url, stream, &mut findings)?,
-        (StoreArguments { maildir: None, spool: None, .. }, _) => unreachable!("clap requires one"),
+    let StoreArguments { maildir, spool, nats } = &arguments.store;
+    if let Some(root) = maildir {
+        maildir::read(root, &mut findings)?;
+    }
+    if let Some(root) = spool {
+        spool::read(root, &mut findings)?;
+    }
+    if let Some((url, stream)) = nats.as_deref().zip(arguments.stream.as_deref()) {
+        nats::read(url, stream, &mut findings)?;
     }
     Ok(findings.verdict())
 }
