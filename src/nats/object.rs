@@ -47,15 +47,23 @@ pub struct Object {
 }
 
 impl Object {
-    /// One with this name for a message of this stream; nothing of it is stored yet.
+    /// One for the message with this id of this stream; nothing of it is stored yet. Its name begins with the
+    /// id and is its own: what is still under way of an attempt that had no answer, or of its removal, says
+    /// nothing of another attempt.
     ///
     /// # Errors
     /// The kernel gives no random numbers.
-    pub fn new(stream: &str, name: &str) -> Result<Self, String> {
+    pub fn new(stream: &str, id: &str) -> Result<Self, String> {
         let mut random = [0; 12];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| format!("the kernel gives no random numbers: {error}"))?;
-        Ok(Self { bucket: bucket(stream), name: name.to_owned(), nuid: HEXLOWER.encode(&random) })
+        let nuid = HEXLOWER.encode(&random);
+        Ok(Self { bucket: bucket(stream), name: format!("{id}-{nuid}"), nuid })
+    }
+
+    /// What it is called there.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Stores these octets. Each acknowledgement has so long.

@@ -236,10 +236,6 @@ impl Stream {
                 answer => return Ok(answer),
             }
         }
-        let head = head.with_object(&bucket(&cluster.stream), id)?;
-        if head.bytes() as u64 > self.message_bytes_max() {
-            return Ok(Answer::TooLarge(format!("an envelope of {} octets is too large", head.bytes())));
-        }
         self.store_large(message, &head, id, until).await
     }
 
@@ -253,22 +249,25 @@ impl Stream {
         if payload.len() as u64 != bytes {
             return Err("its octets are not all there".to_owned());
         }
-        Ok(self.store_head(head, payload.into(), until).await)
+        Ok(self.store_head(head, payload.into(), until).await.0)
     }
 
-    /// Publishes until there is an answer, or until then.
-    async fn store_head(&self, head: &Head, payload: Bytes, until: Instant) -> Answer {
+    /// Publishes until there is an answer, or until then. Gives with it whether it is the only one that there can
+    /// be: no attempt before it was left without one.
+    async fn store_head(&self, head: &Head, payload: Bytes, until: Instant) -> (Answer, bool) {
         // What comes late for an attempt is an answer as well.
         let mut ticket = self.link.ticket();
+        let mut is_only = true;
         loop {
             let attempt = until.min(Instant::now() + ATTEMPT_WAIT_MAX).into();
             let answer = match self.link.send(&ticket, head, payload.clone(), attempt).await {
                 Ok(()) => self.link.answer(&mut ticket, attempt).await,
                 Err(answer) => answer,
             };
-            let Answer::Unknown(_) = answer else { return answer };
+            let Answer::Unknown(_) = answer else { return (answer, is_only) };
+            is_only = false;
             if !rests(until).await {
-                return answer;
+                return (answer, is_only);
             }
         }
     }
@@ -288,10 +287,14 @@ impl Stream {
         let Ok(Ok(_place)) = tokio::time::timeout_at(until.into(), self.large.acquire()).await else {
             return Err(NO_ROOM.to_owned());
         };
-        let object = loop {
+        let (object, head) = loop {
             let object = Object::new(stream, id)?;
+            let head = head.clone().with_object(&bucket(stream), object.name())?;
+            if head.bytes() as u64 > self.message_bytes_max() {
+                return Ok(Answer::TooLarge(format!("an envelope of {} octets is too large", head.bytes())));
+            }
             let put = object.put(&self.link, &mut WholeMessage::new(message), CHUNK_WAIT_MAX).await;
-            let Err(failure) = put else { break object };
+            let Err(failure) = put else { break (object, head) };
             self.remove(object);
             match failure {
                 // A chunk that is too large is the fault of the object store.
@@ -301,10 +304,11 @@ impl Stream {
             }
         };
         let until = until.max(Instant::now() + CHUNK_WAIT_MAX);
-        let answer = self.store_head(head, Bytes::new(), until).await;
+        let (answer, is_only) = self.store_head(&head, Bytes::new(), until).await;
         match answer {
-            // Where nothing is known the stream may have the message that names it.
             Answer::Stored(_) | Answer::Unknown(_) => {}
+            // Where an attempt had no answer the stream may have the message that names it.
+            Answer::Full(_) | Answer::TooLarge(_) | Answer::Unfit(_) if !is_only => {}
             Answer::Full(_) | Answer::TooLarge(_) | Answer::Unfit(_) => self.remove(object),
         }
         Ok(answer)
