@@ -26,7 +26,7 @@ use super::run_as::{self, RunAs};
 use super::section::Section;
 use super::session_limits;
 use super::shards::{self, Shard};
-use super::sink::{self, Nats, Sink};
+use super::sink::{self, Nats, NatsServer, Sink};
 use super::tls::{self, CertificateLines, Tls};
 use crate::auth::rules::AuthRules;
 use crate::front::clients;
@@ -161,6 +161,12 @@ impl Config {
         self.cut_through_connections_max() + of_filters.sum::<usize>() + of_cluster
     }
 
+    /// How a stream that mail goes on to is reached: as the sink says it, where it is that of the sink.
+    pub fn cluster_of(&self, server: &NatsServer, stream: &str) -> Nats {
+        let own = self.nats.as_ref().filter(|own| own.has(server, stream));
+        own.cloned().unwrap_or_else(|| Nats::of(server, stream))
+    }
+
     /// What one client may have.
     pub fn limits_of_clients(&self) -> clients::Limits {
         let connections_max = u32::try_from(self.limits.connections_per_client_max).unwrap_or(u32::MAX);
@@ -224,7 +230,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
     let admin = admin::read(&mut root, &listeners);
     let control = control::read(&mut root);
-    let forward = forward::read(&mut root, &identity, &sink, auth.as_ref());
+    let forward = forward::read(&mut root, &identity, (&sink, nats.as_ref()), auth.as_ref());
     let forward_admin = admin::read_of_forwarder(&mut root, &listeners, admin.as_ref());
     let (recipients, recipient_map) = match identity.recipients {
         Some(RecipientSource::File(path)) => (Some(path), None),

@@ -8,7 +8,7 @@ use super::identity::Identity;
 use super::names;
 use super::next_hop::{HOP_FORM, To, next_hop, to};
 use super::section::Section;
-use super::sink::{LineEndings, Maildir, Quarantine, Sink, SinkKind};
+use super::sink::{LineEndings, Maildir, Nats, Quarantine, Sink, SinkKind};
 use crate::auth::rules::{AuthRules, DmarcUse, SpfUse};
 use crate::mail::domain::{self, DomainPattern};
 
@@ -169,7 +169,7 @@ impl Route {
 pub(super) fn read(
     root: &mut Section<'_>,
     identity: &Identity,
-    sink: &Sink,
+    (sink, nats): (&Sink, Option<&Nats>),
     auth: Option<&AuthRules>,
 ) -> Forward {
     let is_given = root.given("forward");
@@ -179,9 +179,11 @@ pub(super) fn read(
     );
     let routes: Vec<Route> = sections.into_iter().flat_map(route).collect();
     let authenticates = auth.is_some_and(|rules| rules.spf != SpfUse::Off || rules.dmarc != DmarcUse::Off);
-    let queue = queue(root, authenticates, is_given.then_some(sink));
+    // What the cluster did not take at once goes to it from the spool, if nothing else is said.
+    let own_stream = nats.filter(|nats| !is_given && nats.has_fallback).and_then(to_stream_of_sink);
+    let queue = queue(root, authenticates, (is_given || own_stream.is_some()).then_some(sink));
     if !is_given {
-        return Forward { routes: Vec::new(), queue };
+        return Forward { routes: own_stream.into_iter().collect(), queue };
     }
     if identity.recipients.is_none()
         && let Some(hop) =
@@ -243,6 +245,19 @@ pub(super) fn read(
     Forward { routes, queue }
 }
 
+/// The route of all mail to the stream of the sink.
+fn to_stream_of_sink(nats: &Nats) -> Option<Route> {
+    let place = HopPlace::Stream(nats.servers.first()?.clone(), nats.stream.clone());
+    Some(Route {
+        domains: Vec::new(),
+        to: vec![NextHop { protocol: HopProtocol::Smtp, place }],
+        balance: Balance::First,
+        tls: HopTls::Offered,
+        tells_client: false,
+        connections_max: CONNECTIONS_DEFAULT,
+    })
+}
+
 /// The route of a table; by MX one for each of its domains.
 fn route(mut section: Section<'_>) -> Vec<Route> {
     section.reloads_but(&[]);
@@ -260,9 +275,9 @@ fn route(mut section: Section<'_>) -> Vec<Route> {
     }
     let to = section.texts(
         "to",
-        "next hops such as \"lmtp://unix:/run/dovecot/lmtp\", \"smtp://10.0.0.5:25\" or \"maildir:/var/mail/{domain}/{local}\"; or \"mx\" alone",
+        "next hops such as \"lmtp://unix:/run/dovecot/lmtp\", \"smtp://10.0.0.5:25\", \"maildir:/var/mail/{domain}/{local}\" or \"nats://10.0.0.1:4222/MAIL\"; or \"mx\" alone",
         Fallback::Required { example: "[\"lmtp://unix:/run/dovecot/lmtp\"]" },
-        "Servers that take the mail. A name is resolved by the system; port 25 for smtp and 24 for lmtp where none is given. With \"mx\" the servers that the DNS names for each of `domains`. Maildirs are written by the forwarder itself.",
+        "Servers that take the mail. A name is resolved by the system; port 25 for smtp and 24 for lmtp where none is given. With \"mx\" the servers that the DNS names for each of `domains`. Maildirs are written by the forwarder itself. A JetStream stream is reached as [[sink]] says, where it is the one of a sink of kind nats.",
         |text| to(text, base_dir),
     );
     let to: Vec<To> = to.unwrap_or_default().into_iter().map(|(_, hop)| hop).collect();
@@ -294,11 +309,18 @@ fn route(mut section: Section<'_>) -> Vec<Route> {
         false,
         "Whether a next hop that offers XCLIENT (Postfix, Dovecot) is told who the client was.",
     );
-    let is_maildir = |to: &To| matches!(to, To::Hop(NextHop { place: HopPlace::Maildir(_), .. }));
-    if !to.is_empty() && to.iter().all(is_maildir) {
+    let is_stream = |to: &To| matches!(to, To::Hop(NextHop { place: HopPlace::Stream(..), .. }));
+    if !cfg!(feature = "nats") && to.iter().any(is_stream) {
+        section.problem("to", "this ringmx was built without the feature nats".to_owned());
+    }
+    let has_no_session =
+        |to: &To| matches!(to, To::Hop(NextHop { place: HopPlace::Maildir(_) | HopPlace::Stream(..), .. }));
+    if !to.is_empty() && to.iter().all(has_no_session) {
         for key in ["tls", "xclient"].into_iter().filter(|key| section.given(key)) {
-            section
-                .warn(key, "it does nothing here: a maildir is written, and nobody is spoken to".to_owned());
+            section.warn(
+                key,
+                "it does nothing here: there is no SMTP session with a maildir or a stream".to_owned(),
+            );
         }
     }
     let connections_max = section.integer(

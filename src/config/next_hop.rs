@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use super::names;
+use super::sink::nats::{self, NatsServer};
 
 /// Octets of the path of a socket, with its NUL (unix(7)).
 const PATH_BYTES_MAX: usize = 108;
@@ -43,6 +44,8 @@ pub enum HopPlace {
     Maildir(PathBuf),
     /// The servers that the MX records of this domain name, in lower case as A-labels; and their port.
     Mx(String, u16),
+    /// A JetStream stream of a NATS cluster: a server of it, and the stream's name.
+    Stream(NatsServer, String),
 }
 
 /// The directory of a maildir or of maildirs, and what is below it for each recipient: empty where all have
@@ -71,6 +74,7 @@ impl fmt::Display for NextHop {
             HopPlace::Mx(domain, PORT_SMTP) => write!(f, "mx:{domain}"),
             HopPlace::Mx(domain, port) => write!(f, "mx:{domain}:{port}"),
             HopPlace::Maildir(path) => write!(f, "maildir:{}", path.display()),
+            HopPlace::Stream(server, stream) => write!(f, "{server}/{stream}"),
             HopPlace::Unix(path) => write!(f, "{scheme}://unix:{}", path.display()),
             HopPlace::Host(host, port) if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}"),
             HopPlace::Host(host, port) => write!(f, "{scheme}://{host}:{port}"),
@@ -78,11 +82,14 @@ impl fmt::Display for NextHop {
     }
 }
 
-/// A next hop, `maildir:PATH`, `mx`, or `mx:PORT`.
+/// A next hop, `maildir:PATH`, `nats://HOST:PORT/STREAM`, `mx`, or `mx:PORT`.
 pub(super) fn to(text: &str, base_dir: &Path) -> Result<To, String> {
     if let Some(path) = text.strip_prefix("maildir:") {
         // Delivered is what it has: as a server of LMTP says it.
         return maildir(path, base_dir).map(|place| To::Hop(NextHop { protocol: HopProtocol::Lmtp, place }));
+    }
+    if text.starts_with("nats://") || text.starts_with("tls://") {
+        return stream(text).map(|place| To::Hop(NextHop { protocol: HopProtocol::Smtp, place }));
     }
     let port = match text.strip_prefix("mx") {
         Some("") => PORT_SMTP,
@@ -109,6 +116,17 @@ pub(super) fn next_hop(text: &str, base_dir: &Path) -> Result<NextHop, String> {
         }
     };
     Ok(NextHop { protocol, place })
+}
+
+/// `nats://HOST:PORT/STREAM` or `tls://HOST:PORT/STREAM`.
+fn stream(text: &str) -> Result<HopPlace, String> {
+    let named = text.rsplit_once('/').filter(|(server, _)| !server.ends_with('/'));
+    let (server, name) = named.ok_or_else(|| {
+        format!(
+            "{text:?} names no stream; write \"nats://HOST:PORT/STREAM\", with an IP address or localhost"
+        )
+    })?;
+    Ok(HopPlace::Stream(nats::server(server)?, nats::stream(name)?))
 }
 
 /// A path whose last parts may hold `{domain}` and `{local}`.
@@ -180,6 +198,26 @@ mod tests {
             ("/var/mail/{domain}/of/{local}", "/var/mail", "{domain}/of/{local}"),
         ] {
             assert_eq!(maildir_parts(Path::new(path)), (root.into(), template.into()));
+        }
+    }
+
+    #[test]
+    fn streams_are_read() {
+        let read = |text: &str| match to(text, Path::new("/")) {
+            Ok(To::Hop(hop @ NextHop { place: HopPlace::Stream(..), .. })) => hop.to_string(),
+            Ok(_) => panic!("{text} is a stream"),
+            Err(why) => why,
+        };
+        assert_eq!(read("nats://127.0.0.1:4222/MAIL"), "nats://127.0.0.1:4222/MAIL");
+        assert_eq!(read("tls://[::1]/MAIL"), "tls://[::1]:4222/MAIL");
+        for wrong in [
+            "nats://127.0.0.1:4222",
+            "nats://127.0.0.1/",
+            "nats://a.example/MAIL",
+            "nats://127.0.0.1/A B",
+            "nats:///MAIL",
+        ] {
+            assert!(!read(wrong).starts_with("nats:"), "{wrong}: {}", read(wrong));
         }
     }
 

@@ -112,7 +112,7 @@ pub(super) fn direct_address(hop: &NextHop) -> Option<MapAddress> {
             let hosts = hosts(host).ok()?;
             Some(MapAddress::Tcp(hosts.into_iter().map(|host| SocketAddr::new(host, *port)).collect()))
         }
-        HopPlace::Maildir(_) | HopPlace::Mx(..) => None,
+        HopPlace::Maildir(_) | HopPlace::Mx(..) | HopPlace::Stream(..) => None,
     }
 }
 
@@ -128,6 +128,9 @@ fn address(hop: &NextHop) -> Result<MapAddress, String> {
         )),
         HopPlace::Maildir(_) => Err(format!(
             "{hop} cannot be asked: every recipient has a maildir there; name a file of recipients here"
+        )),
+        HopPlace::Stream(..) => Err(format!(
+            "{hop} cannot be asked: a stream takes every recipient; name a file of recipients here"
         )),
         HopPlace::Mx(..) => Err(format!(
             "{hop} cannot be asked: servers that are found by MX may take every recipient, or refuse who asks; name a file of \

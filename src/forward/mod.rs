@@ -41,6 +41,8 @@ mod sought;
 mod start;
 #[cfg(feature = "server")]
 mod stores;
+#[cfg(feature = "nats")]
+mod streams;
 #[cfg(feature = "server")]
 mod watched;
 

@@ -1,5 +1,6 @@
-//! Maildirs as next hops (`to = ["maildir:PATH"]`): each has a thread with a sink, as a receiver's store has.
-//! A message is there when the sink says so, which is what a 250 means elsewhere.
+//! Next hops without a session: maildirs (`to = ["maildir:PATH"]`), each with a thread and a sink, as a
+//! receiver's store has, and streams (`streams.rs`). A message is there when the sink, or the stream, says so,
+//! which is what a 250 means elsewhere.
 //!
 //! A sink takes a message for all its recipients or for none. Where recipients have maildirs of their own
 //! each is handed over by itself, so that one that cannot be written is nobody else's trouble.
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+#[cfg(feature = "nats")]
+use super::streams;
 use crate::buffer::{MailData, Pool};
 use crate::config::forward::{HopPlace, maildir_parts, maildir_sink};
 use crate::config::{self, Config};
@@ -22,6 +25,8 @@ use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::metrics::SpoolMetrics;
+#[cfg(feature = "nats")]
+use crate::nats::Plan;
 use crate::sink::spool::envelope::StoredEnvelope;
 use crate::sink::worker::AbortOnPanic;
 use crate::sink::{self, Report, Sink, Site, Surroundings};
@@ -47,9 +52,11 @@ pub(super) enum Together {
     Nobody,
 }
 
-/// The ways to all maildirs. Their threads begin nothing more when this is dropped.
+/// The ways to all of them. Their threads begin nothing more when this is dropped.
 pub(super) struct Stores {
-    to: HashMap<PathBuf, Sender<Box<Message>>>,
+    maildirs: HashMap<PathBuf, Sender<Box<Message>>>,
+    #[cfg(feature = "nats")]
+    streams: HashMap<HopPlace, (Arc<streams::Standing>, Sender<streams::Outgoing>)>,
     /// What they say.
     receipts: Receiver<Receipt>,
     is_over: Arc<AtomicBool>,
@@ -60,12 +67,14 @@ pub(super) struct Stores {
 impl Drop for Stores {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
+        #[cfg(feature = "nats")]
+        self.streams.values().for_each(|(standing, _)| standing.is_over.store(true, Ordering::Relaxed));
     }
 }
 
 impl Stores {
-    /// Starts the threads of the maildirs of this configuration. What they say comes to `engine`. One that
-    /// cannot be opened is tried again and again, and the report is told.
+    /// Starts the threads of the maildirs and streams of this configuration. What they say comes to `engine`.
+    /// One that cannot be opened is tried again and again, and the report is told.
     pub(super) fn start(
         config: &Config,
         engine: &Consumer,
@@ -74,10 +83,12 @@ impl Stores {
     ) -> io::Result<Self> {
         let (to_engine, receipts) = engine.channel(RECEIPTS_MAX);
         let is_over = Arc::<AtomicBool>::default();
-        let mut to = HashMap::new();
+        let mut maildirs = HashMap::new();
+        #[cfg(feature = "nats")]
+        let streams = streams_of(config, &to_engine, threads, report)?;
         for hop in config.forward.routes.iter().flat_map(|route| &route.to) {
             let HopPlace::Maildir(path) = &hop.place else { continue };
-            if to.contains_key(path) {
+            if maildirs.contains_key(path) {
                 continue;
             }
             let consumer = Consumer::new()?;
@@ -91,9 +102,17 @@ impl Stores {
                 store.run(&consumer, &messages, &to_engine, &is_over);
             };
             threads.start("ringmx-maildir".to_owned(), run)?;
-            to.insert(path.clone(), sender);
+            maildirs.insert(path.clone(), sender);
         }
-        Ok(Self { to, receipts, is_over, nothing: Pool::new(1, 512, 0)? })
+        let nothing = Pool::new(1, 512, 0)?;
+        Ok(Self {
+            maildirs,
+            #[cfg(feature = "nats")]
+            streams,
+            receipts,
+            is_over,
+            nothing,
+        })
     }
 
     /// The next one of what they have said.
@@ -110,17 +129,16 @@ impl Stores {
     /// it. `now`: of the file's name, which an earlier try had as well if it were that of the message.
     pub(super) fn store(
         &self,
-        path: &Path,
+        place: &HopPlace,
         (number, now): (u64, SystemTime),
         (stored, content): (&StoredEnvelope, &[u8]),
         recipients: impl Fn(u32) -> bool,
     ) -> Result<(), &'static str> {
         let gone = "nobody writes there any more";
-        let to = self.to.get(path).ok_or(gone)?;
-        let message = Message {
+        let message = Box::new(Message {
             id: stored.id,
             origin: Origin { shard: 0, connection: number },
-            envelope: Box::new(envelope_for(&stored.envelope, recipients)),
+            envelope: Box::new(envelope_for(&stored.envelope, &recipients)),
             client: ClientFacts::unknown(),
             received_at: now,
             received: content.to_vec(),
@@ -129,13 +147,65 @@ impl Stores {
             place: String::new(),
             progress: Progress::default(),
             log: LogFacts::default(),
-        };
-        to.send_and_ring(Box::new(message)).map_err(|_| gone)
+        });
+        #[cfg(feature = "nats")]
+        if let Some((_, to)) = self.streams.get(place) {
+            let envelope = stored.json_for(content.len() as u64, recipients);
+            return to.send_and_ring(streams::Outgoing { message, envelope }).map_err(|_| gone);
+        }
+        let HopPlace::Maildir(path) = place else { return Err(gone) };
+        self.maildirs.get(path).ok_or(gone)?.send_and_ring(message).map_err(|_| gone)
+    }
+
+    /// Why nothing can be handed over there; none where it can.
+    pub(super) fn why_not(&self, place: &HopPlace) -> Option<&'static str> {
+        match place {
+            HopPlace::Maildir(_) => None,
+            #[cfg(feature = "nats")]
+            HopPlace::Stream(..)
+                if self.streams.get(place).is_some_and(|(standing, _)| standing.is_there()) =>
+            {
+                None
+            }
+            _ => Some("the stream is not there, which the log tells"),
+        }
     }
 }
 
-/// Who is handed over together to this maildir, or these.
-pub(super) fn together(path: &Path) -> Together {
+/// Starts the threads of the streams.
+#[cfg(feature = "nats")]
+fn streams_of(
+    config: &Config,
+    engine: &Sender<Receipt>,
+    threads: &mut Threads,
+    report: &Arc<dyn Report>,
+) -> io::Result<HashMap<HopPlace, (Arc<streams::Standing>, Sender<streams::Outgoing>)>> {
+    let mut all = HashMap::new();
+    for hop in config.forward.routes.iter().flat_map(|route| &route.to) {
+        let HopPlace::Stream(server, name) = &hop.place else { continue };
+        if all.contains_key(&hop.place) {
+            continue;
+        }
+        let cluster = config.cluster_of(server, name);
+        let plan = Plan::new(&cluster, &config.hostname).map_err(io::Error::other)?;
+        let consumer = Consumer::new()?;
+        let (sender, messages) = consumer.channel(HANDOFF_MESSAGES_MAX);
+        let standing = Arc::<streams::Standing>::default();
+        let (hop_name, known, report) = (hop.to_string(), Arc::clone(&standing), Arc::clone(report));
+        let engine = engine.clone();
+        let run = move || {
+            let stream = streams::Stream { hop: hop_name, plan, standing: known, report };
+            stream.run(&consumer, &messages, engine);
+        };
+        threads.start("ringmx-stream".to_owned(), run)?;
+        all.insert(hop.place.clone(), (standing, sender));
+    }
+    Ok(all)
+}
+
+/// Who is handed over together to this place.
+pub(super) fn together(place: &HopPlace) -> Together {
+    let HopPlace::Maildir(path) = place else { return Together::All };
     let template = maildir_parts(path).1;
     let template = template.to_string_lossy();
     match (template.contains("{local}"), template.contains("{domain}")) {
@@ -297,7 +367,7 @@ mod tests {
             ("/var/mail/{domain}/{local}", Together::Nobody),
             ("/var/mail/{local}@{domain}", Together::Nobody),
         ] {
-            assert_eq!(together(Path::new(path)), expected, "{path}");
+            assert_eq!(together(&HopPlace::Maildir(path.into())), expected, "{path}");
         }
     }
 

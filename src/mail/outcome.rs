@@ -27,4 +27,6 @@ pub enum TryAgain {
 pub enum Refused {
     /// `550 5.1.3`: the sink cannot name a file for this recipient.
     Recipient,
+    /// `552 5.3.4`: it is larger than is ever stored.
+    TooLarge,
 }

@@ -43,6 +43,14 @@ pub(super) fn error_of(answer: &Value) -> Option<(u64, String)> {
 }
 
 impl Answer {
+    /// What it says.
+    pub(super) fn why(self) -> String {
+        match self {
+            Self::Stored(sequence) => format!("stored as {sequence}"),
+            Self::Full(why) | Self::TooLarge(why) | Self::Unfit(why) | Self::Unknown(why) => why,
+        }
+    }
+
     /// Reads what came for a message that was published to this stream. Only what names the stream, and a
     /// number in it, says that it is there.
     pub(super) fn read(payload: &[u8], stream: &str) -> Self {

@@ -184,10 +184,8 @@ impl Link {
         let payload = question.map_or_else(Bytes::new, |question| question.to_string().into());
         let subject = format!("$JS.API.{what}");
         let sent = self.publish(&ticket, subject, HeaderMap::new(), payload, until).await;
-        if let Err(Answer::Unknown(why) | Answer::TooLarge(why) | Answer::Full(why) | Answer::Unfit(why)) =
-            sent
-        {
-            return Err(why);
+        if let Err(answer) = sent {
+            return Err(answer.why());
         }
         let message = ticket.next(until).await?;
         serde_json::from_slice(&message.payload)

@@ -23,9 +23,12 @@ mod link;
 mod monitor;
 mod object;
 mod plan;
+mod publisher;
 mod stream;
 
 use std::io;
+
+use crate::handoff::message::Message;
 
 pub use self::answer::Answer;
 pub use self::first_look::FirstLook;
@@ -34,7 +37,29 @@ pub use self::link::{Link, OpenError, Ticket};
 pub use self::monitor::Server;
 pub use self::object::{Object, PutError, bucket};
 pub use self::plan::Plan;
+pub use self::publisher::{ATTEMPT_WAIT_MAX, Publisher};
 pub use self::stream::{LookError, StreamFacts, look};
+
+/// What the stream gets to know of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// Its queue id.
+    id: String,
+    /// Its first recipient, `local@domain`; its partition goes by it.
+    recipient: Vec<u8>,
+    /// One line of JSON.
+    envelope: String,
+}
+
+impl Mail {
+    /// That of a message, with this for its envelope.
+    pub fn of(message: &Message, envelope: String) -> Self {
+        let id = message.id.to_string();
+        let first = message.envelope.recipients().next();
+        let recipient = first.map(|mailbox| [mailbox.local_part, b"@", mailbox.domain].concat());
+        Self { id, recipient: recipient.unwrap_or_default(), envelope }
+    }
+}
 
 /// The octets of a message, portion by portion.
 pub trait Octets {

@@ -205,7 +205,7 @@ impl Place<'_> {
         };
         let name = match &hop.place {
             HopPlace::Host(name, _) => name,
-            HopPlace::Unix(_) | HopPlace::Maildir(_) | HopPlace::Mx(..) => "localhost",
+            HopPlace::Unix(_) | HopPlace::Maildir(_) | HopPlace::Mx(..) | HopPlace::Stream(..) => "localhost",
         };
         let must_verify = route.tls == HopTls::Required;
         let secured = self.tls.map(|settings| Secured { settings, name, must_verify });

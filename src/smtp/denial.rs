@@ -47,8 +47,6 @@ denials! {
     SPF_ERROR = SPF_ERROR;
     /// A recipient, because what that domain says could not be looked up.
     SPF_UNKNOWN = SPF_UNKNOWN;
-    /// A message that is larger than whoever gets it takes.
-    TOO_LARGE = TOO_LARGE;
     /// A message with more in its header section than is read.
     HEADER_TOO_LARGE = HEADER_TOO_LARGE;
     /// A message whose author nobody can vouch for.

@@ -166,6 +166,7 @@ impl From<Refused> for Reply {
     fn from(why: Refused) -> Self {
         match why {
             Refused::Recipient => CANNOT_STORE_RECIPIENT,
+            Refused::TooLarge => TOO_LARGE,
         }
     }
 }

@@ -21,17 +21,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use tokio::sync::Semaphore;
-
 use crate::handoff::message::Message;
 use crate::handoff::station::{Passage, Rules};
 use crate::mail::outcome::TryAgain;
 use crate::metrics::{StationAction, StationMetrics};
-use crate::nats::{
-    Answer, FirstLook, Head, Link, LookError, Object, Octets, OpenError, Plan, PutError, StreamFacts, bucket,
-    look,
-};
+use crate::nats::{ATTEMPT_WAIT_MAX, Answer, FirstLook, LookError, Mail, Octets, Plan, Publisher};
 use crate::sink::Report;
 use crate::sink::Site;
 use crate::sink::envelope_json;
@@ -44,15 +38,6 @@ const PATIENCE_WITH_SPOOL: Duration = Duration::from_secs(2);
 
 /// And so long where its client has to send it again.
 const PATIENCE_ALONE: Duration = Duration::from_secs(20);
-
-/// An attempt that has no answer for so long is made again.
-const ATTEMPT_WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// What was refused for now is published again after this time.
-const REST: Duration = Duration::from_millis(250);
-
-/// The acknowledgement of a part of a large message has so long.
-const CHUNK_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// All of a message, also of a large one that goes on well.
 const VISIT_WAIT_MAX: Duration = Duration::from_mins(4);
@@ -67,17 +52,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// At the start it is looked so often whether the cluster is there.
 const GLANCE: Duration = Duration::from_millis(2);
-
-/// Octets of messages that are on their way to the cluster, in units of [`UNIT_BYTES`].
-const UNITS_OUT_MAX: usize = 64 * 1024;
-
-const UNIT_BYTES: usize = 1024;
-
-/// Large messages that are on their way at a time.
-const LARGE_OUT_MAX: usize = 4;
-
-/// Octets by which a message of the stream is kept below what the servers take.
-const MARGIN_BYTES: usize = 256;
 
 /// Which messages it sees: all of them.
 pub(super) fn rules(has_fallback: bool) -> Rules {
@@ -115,13 +89,9 @@ pub(super) fn first_look(plan: &Plan) -> Result<FirstFound, String> {
 /// The stream, on the station's thread.
 pub(super) struct Stream {
     plan: Plan,
-    link: Link,
-    facts: RefCell<StreamFacts>,
+    publisher: Publisher,
     standing: Rc<Standing>,
     report: Arc<dyn Report>,
-    /// Room for octets that are on their way.
-    room: Semaphore,
-    large: Semaphore,
     /// Why nothing was published, as it was told last.
     told: RefCell<String>,
     /// Whether it was found once.
@@ -139,21 +109,16 @@ impl Stream {
             complaints.machine_error(WHAT_OF_CONNECTION, Site::Named(&name), &io::Error::other(why));
         };
         let stream = Rc::new(Self {
-            link: Link::open(plan, Arc::new(tell)).await.map_err(|error| match error {
-                OpenError::NotLetIn(why) | OpenError::Away(why) => io::Error::other(why),
-            })?,
+            publisher: Publisher::open(plan, Arc::new(tell)).await.map_err(io::Error::other)?,
             plan: plan.clone(),
-            facts: RefCell::default(),
             standing: Standing::new(metrics),
             report: Arc::clone(report),
-            room: Semaphore::new(UNITS_OUT_MAX),
-            large: Semaphore::new(LARGE_OUT_MAX),
             told: RefCell::default(),
             was_found: Cell::new(false),
         });
         // As a rule it is there at once, and then the first message finds it.
         let until = Instant::now() + ATTEMPT_WAIT_MAX;
-        while !stream.link.is_connected() && Instant::now() < until {
+        while !stream.publisher.is_connected() && Instant::now() < until {
             tokio::time::sleep(GLANCE).await;
         }
         stream.note_down(false);
@@ -181,7 +146,8 @@ impl Stream {
             return unanswered;
         }
         let patience = if has_fallback { PATIENCE_WITH_SPOOL } else { PATIENCE_ALONE };
-        let stored = self.stored(message, since + patience);
+        let mail = Mail::of(message, envelope_json(message));
+        let stored = self.publisher.store(&mail, || WholeMessage::new(message), since + patience);
         let answer = match tokio::time::timeout_at((since + WORK_WAIT_MAX).into(), stored).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => {
@@ -219,119 +185,6 @@ impl Stream {
         }
     }
 
-    /// What the stream says of a message until then. An error is trouble that is not the stream's.
-    async fn stored(self: &Rc<Self>, message: &Message, until: Instant) -> Result<Answer, String> {
-        let cluster = &self.plan.cluster;
-        let text = message.id.text();
-        let id = std::str::from_utf8(&text).map_err(|error| error.to_string())?;
-        let first = message.envelope.recipients().next();
-        let recipient = first.map(|mailbox| [mailbox.local_part, b"@", mailbox.domain].concat());
-        let subjects = (&*cluster.subject, cluster.partitions);
-        let envelope = envelope_json(message);
-        let head = Head::new(subjects, &cluster.stream, id, &recipient.unwrap_or_default(), &envelope)?;
-        if head.bytes() as u64 + whole_bytes(message) <= self.message_bytes_max() {
-            match self.store_whole(message, &head, until).await? {
-                // The server that is connected now takes less than the one before.
-                Answer::TooLarge(_) => {}
-                answer => return Ok(answer),
-            }
-        }
-        self.store_large(message, &head, id, until).await
-    }
-
-    /// Stores a message with its content.
-    async fn store_whole(&self, message: &Message, head: &Head, until: Instant) -> Result<Answer, String> {
-        let bytes = whole_bytes(message);
-        let Some(_room) = self.room_for(bytes, until).await else { return Err(NO_ROOM.to_owned()) };
-        let mut payload = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-        let mut octets = WholeMessage::new(message);
-        while octets.read(&mut payload).map_err(|error| error.to_string())? {}
-        if payload.len() as u64 != bytes {
-            return Err("its octets are not all there".to_owned());
-        }
-        Ok(self.store_head(head, payload.into(), until).await.0)
-    }
-
-    /// Publishes until there is an answer, or until then. Gives with it whether it is the only one that there can
-    /// be: no attempt before it was left without one.
-    async fn store_head(&self, head: &Head, payload: Bytes, until: Instant) -> (Answer, bool) {
-        // What comes late for an attempt is an answer as well.
-        let mut ticket = self.link.ticket();
-        let mut is_only = true;
-        loop {
-            let attempt = until.min(Instant::now() + ATTEMPT_WAIT_MAX).into();
-            let answer = match self.link.send(&ticket, head, payload.clone(), attempt).await {
-                Ok(()) => self.link.answer(&mut ticket, attempt).await,
-                Err(answer) => answer,
-            };
-            let Answer::Unknown(_) = answer else { return (answer, is_only) };
-            is_only = false;
-            if !rests(until).await {
-                return (answer, is_only);
-            }
-        }
-    }
-
-    /// Stores the content as an object, and then the message that names it.
-    async fn store_large(
-        self: &Rc<Self>,
-        message: &Message,
-        head: &Head,
-        id: &str,
-        until: Instant,
-    ) -> Result<Answer, String> {
-        let stream = &self.plan.cluster.stream;
-        if !self.facts.borrow().has_bucket {
-            return Err(format!("there is no object store {} for a large message", bucket(stream)));
-        }
-        let Ok(Ok(_place)) = tokio::time::timeout_at(until.into(), self.large.acquire()).await else {
-            return Err(NO_ROOM.to_owned());
-        };
-        let (object, head) = loop {
-            let object = Object::new(stream, id)?;
-            let head = head.clone().with_object(&bucket(stream), object.name())?;
-            if head.bytes() as u64 > self.message_bytes_max() {
-                return Ok(Answer::TooLarge(format!("an envelope of {} octets is too large", head.bytes())));
-            }
-            let put = object.put(&self.link, &mut WholeMessage::new(message), CHUNK_WAIT_MAX).await;
-            let Err(failure) = put else { break (object, head) };
-            self.remove(object);
-            match failure {
-                // A chunk that is too large is the fault of the object store.
-                PutError::Unreadable(why) | PutError::Said(Answer::TooLarge(why)) => return Err(why),
-                PutError::Said(Answer::Unknown(_)) if rests(until).await => {}
-                PutError::Said(answer) => return Ok(answer),
-            }
-        };
-        let until = until.max(Instant::now() + CHUNK_WAIT_MAX);
-        let (answer, is_only) = self.store_head(&head, Bytes::new(), until).await;
-        match answer {
-            Answer::Stored(_) | Answer::Unknown(_) => {}
-            // Where an attempt had no answer the stream may have the message that names it.
-            Answer::Full(_) | Answer::TooLarge(_) | Answer::Unfit(_) if !is_only => {}
-            Answer::Full(_) | Answer::TooLarge(_) | Answer::Unfit(_) => self.remove(object),
-        }
-        Ok(answer)
-    }
-
-    /// Removes what nobody refers to. Nobody waits for that.
-    fn remove(self: &Rc<Self>, object: Object) {
-        let stream = Rc::clone(self);
-        tokio::task::spawn_local(async move { object.remove(&stream.link).await });
-    }
-
-    fn message_bytes_max(&self) -> u64 {
-        let of_servers = self.link.payload_bytes_max().saturating_sub(MARGIN_BYTES) as u64;
-        let of_stream = self.facts.borrow().message_bytes_max;
-        of_stream.map_or(of_servers, |bytes| bytes.min(of_servers))
-    }
-
-    async fn room_for(&self, bytes: u64, until: Instant) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        let units = usize::try_from(bytes).unwrap_or(usize::MAX).div_ceil(UNIT_BYTES).clamp(1, UNITS_OUT_MAX);
-        let units = u32::try_from(units).ok()?;
-        tokio::time::timeout_at(until.into(), self.room.acquire_many(units)).await.ok()?.ok()
-    }
-
     fn tell(&self, why: &str) {
         let error = io::Error::other(why.to_owned());
         self.report.machine_error(WHAT, Site::Named(&self.plan.cluster.stream), &error);
@@ -350,9 +203,8 @@ impl Stream {
 
     /// Whether the stream is there, and keeps what it acknowledges.
     async fn is_there(self: Rc<Self>) -> bool {
-        match look(&self.link, &self.plan.cluster).await {
-            Ok(facts) => {
-                self.facts.replace(facts);
+        match self.publisher.look().await {
+            Ok(()) => {
                 self.told.borrow_mut().clear();
                 if self.was_found.replace(true) {
                     let text = format!("the stream {} takes mail again", self.plan.cluster.stream);
@@ -376,8 +228,8 @@ impl Stream {
             if self.standing.is_down() {
                 continue;
             }
-            match look(&self.link, &self.plan.cluster).await {
-                Ok(facts) => drop(self.facts.replace(facts)),
+            match self.publisher.look().await {
+                Ok(()) => {}
                 Err(LookError::Unfit(why)) => {
                     self.tell_of_stream(&why);
                     self.note_down(false);
@@ -397,17 +249,6 @@ const WHAT_OF_STREAM: &str = "give mail to the stream again";
 
 /// The same of what the connection is about.
 const WHAT_OF_CONNECTION: &str = "speak with the cluster of the stream";
-
-const NO_ROOM: &str = "too much is on its way to the cluster";
-
-/// Rests before another attempt; false where there is no time for one.
-async fn rests(until: Instant) -> bool {
-    let next = Instant::now() + REST;
-    if next < until {
-        tokio::time::sleep_until(next.into()).await;
-    }
-    next < until
-}
 
 fn whole_bytes(message: &Message) -> u64 {
     message.received.len() as u64 + message.data.bytes()

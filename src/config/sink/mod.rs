@@ -4,7 +4,7 @@
 mod discard;
 mod facts;
 mod maildir;
-mod nats;
+pub(super) mod nats;
 mod spool;
 mod stdout;
 

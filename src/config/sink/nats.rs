@@ -21,6 +21,12 @@ const STREAM_BYTES_MAX: usize = 200;
 /// Octets of what subjects begin with.
 const SUBJECT_BYTES_MAX: usize = 200;
 
+const REPLICAS_MIN_DEFAULT: usize = 3;
+
+const SUBJECT_DEFAULT: &str = "mail.default";
+
+const WINDOW_DEFAULT: usize = 1024;
+
 /// Servers of one cluster that are named.
 const SERVERS_MAX: usize = 32;
 
@@ -62,10 +68,34 @@ impl Nats {
             || self.tls_ca.is_some()
             || self.tls_certificate.is_some()
     }
+
+    /// A stream of which only this is known: `[[forward]] to = ["nats://HOST:PORT/STREAM"]`.
+    pub fn of(server: &NatsServer, stream: &str) -> Self {
+        Self {
+            servers: vec![server.clone()],
+            stream: stream.to_owned(),
+            replicas_min: REPLICAS_MIN_DEFAULT,
+            creates: false,
+            bytes_max: None,
+            subject: SUBJECT_DEFAULT.to_owned(),
+            partitions: 1,
+            credentials: None,
+            tls_ca: None,
+            tls_certificate: None,
+            monitor: Vec::new(),
+            window: WINDOW_DEFAULT,
+            has_fallback: false,
+        }
+    }
+
+    /// Whether this server and stream are of it.
+    pub fn has(&self, server: &NatsServer, stream: &str) -> bool {
+        self.stream == stream && self.servers.contains(server)
+    }
 }
 
 /// A server of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NatsServer {
     /// Where it is.
     pub address: SocketAddr,
@@ -120,7 +150,7 @@ pub(super) fn read(section: &mut Section<'_>, creates: bool) -> Nats {
     );
     let replicas_min = section.integer(
         "replicas_min",
-        3,
+        REPLICAS_MIN_DEFAULT,
         1..=5,
         "Nats: replicas that the stream must have. With fewer, or in memory, nothing is stored there and the server does not start.",
     );
@@ -133,7 +163,7 @@ pub(super) fn read(section: &mut Section<'_>, creates: bool) -> Nats {
     let subject = section.text(
         "subject",
         "tokens of letters, digits, - and _ with dots between them",
-        Fallback::Value("\"mail.default\"".to_owned()),
+        Fallback::Value(format!("{SUBJECT_DEFAULT:?}")),
         "Nats: what the subject of each message begins with. A dot and the number of its partition follow.",
         subject,
     );
@@ -153,7 +183,7 @@ pub(super) fn read(section: &mut Section<'_>, creates: bool) -> Nats {
     );
     let window = section.integer(
         "window",
-        1024,
+        WINDOW_DEFAULT,
         1..=5000,
         "Nats: messages that wait for their acknowledgement at a time. Others wait for a place.",
     );
@@ -246,7 +276,7 @@ pub(super) fn rules(section: &mut Section<'_>, nats: &Nats) {
     }
 }
 
-fn server(text: &str) -> Result<NatsServer, String> {
+pub(in crate::config) fn server(text: &str) -> Result<NatsServer, String> {
     const FORM: &str = "write \"nats://HOST:PORT\" or \"tls://HOST:PORT\", with an IP address or localhost";
     let wrong = || format!("{text:?} is no server; {FORM}");
     let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
@@ -277,7 +307,7 @@ fn place(text: &str, usual: u16) -> Option<SocketAddr> {
     Some(SocketAddr::new(*hosts(host).ok()?.first()?, port))
 }
 
-fn stream(text: &str) -> Result<String, String> {
+pub(in crate::config) fn stream(text: &str) -> Result<String, String> {
     let is_good = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
     let fits = (1..=STREAM_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_good);
     fits.then(|| text.to_owned()).ok_or_else(|| {

@@ -107,8 +107,8 @@ pub(super) struct Connection {
     pub(super) others: VecDeque<Exchanger>,
     /// The domain takes no mail, for this reason: there is no server, and no socket.
     pub(super) no_mail: Option<String>,
-    /// There is no server and no socket: its mail is written here.
-    pub(super) is_maildir: bool,
+    /// There is no socket of ours: its mail is written here, or given to a stream.
+    pub(super) is_store: bool,
     pub(super) socket: Option<Socket>,
     pub(super) client: Client,
     pub(super) channel: Option<Box<Channel>>,
@@ -158,7 +158,7 @@ impl Connection {
             exchanger: None,
             others: VecDeque::new(),
             no_mail: None,
-            is_maildir: false,
+            is_store: false,
             socket: None,
             client,
             channel: None,

@@ -78,7 +78,7 @@ impl<R: Ring> Engine<R> {
         let remote = tried.and_then(|tried| {
             match &routes.all()[usize::from(tried.destination.0)].to[tried.host].place {
                 HopPlace::Host(name, _) => Some(name.as_str()),
-                HopPlace::Unix(_) | HopPlace::Maildir(_) => None,
+                HopPlace::Unix(_) | HopPlace::Maildir(_) | HopPlace::Stream(..) => None,
                 HopPlace::Mx(..) => tried.exchanger.as_deref(),
             }
         });

@@ -51,7 +51,7 @@ impl<R: Ring> Engine<R> {
         let slot = self.enter(id, (destination, host), is_plain);
         let place = self.routes.all()[usize::from(destination.0)].to[host].place.clone();
         match place {
-            HopPlace::Maildir(_) => self.open_maildir(slot),
+            HopPlace::Maildir(_) | HopPlace::Stream(..) => self.open_store(slot, &place),
             HopPlace::Unix(path) => self.connect_unix(slot, &path),
             HopPlace::Host(name, port) => {
                 if let Ok(address) = name.parse::<IpAddr>() {
@@ -291,7 +291,7 @@ impl<R: Ring> Engine<R> {
             queued,
             connect,
         });
-        match (one.is_maildir, one.no_mail.is_some()) {
+        match (one.is_store, one.no_mail.is_some()) {
             (true, _) => self.store(slot),
             (false, true) => self.refuse_mail(slot),
             (false, false) => self.advance(slot),
@@ -301,7 +301,7 @@ impl<R: Ring> Engine<R> {
     fn close(&mut self, id: ConnectionId) {
         let Some(&slot) = self.by_id.get(&id) else { return };
         let Some(one) = &mut self.connections[slot] else { return };
-        if one.end.is_some() || one.no_mail.is_some() || one.is_maildir {
+        if one.end.is_some() || one.no_mail.is_some() || one.is_store {
             self.forget(slot);
             self.schedule.closed(id);
             return;

@@ -183,7 +183,7 @@ impl<R: Ring> Engine<R> {
         let route = &self.routes.all()[usize::from(one.destination.0)];
         let name = match &route.to[one.host].place {
             HopPlace::Host(name, _) => name,
-            HopPlace::Unix(_) | HopPlace::Maildir(_) => "localhost",
+            HopPlace::Unix(_) | HopPlace::Maildir(_) | HopPlace::Stream(..) => "localhost",
             HopPlace::Mx(..) => one.exchanger.as_ref().map_or("", |exchanger| &exchanger.name),
         };
         match Channel::new(&self.tls, name, route.tls == HopTls::Required) {

@@ -72,7 +72,7 @@ impl<R: Ring> Engine<R> {
         let Some(one) = &mut self.connections[slot] else { return };
         let Some(mut current) = one.current.take() else { return };
         let id = one.id;
-        let (host, is_maildir) = ((one.destination, one.host), one.is_maildir);
+        let (host, is_store) = ((one.destination, one.host), one.is_store);
         let exchanger = one.exchanger.as_ref().map(|exchanger| exchanger.address);
         one.used_for = Use::Idle;
         // A server may close what was used before, and nobody has to tell of it in time.
@@ -122,7 +122,7 @@ impl<R: Ring> Engine<R> {
         }
         self.tell_delivered(&current, fate);
         // Where a message lies here is nobody's business elsewhere.
-        if is_maildir {
+        if is_store {
             current.accepted_by.clear();
         }
         current.deferred.append(&mut current.untried);

@@ -11,7 +11,7 @@ use super::Serving;
 use super::screened::tell_standing;
 use crate::handoff::message::{Message, Receipt};
 use crate::handoff::station::{Back, Passage};
-use crate::mail::outcome::{Outcome, TryAgain};
+use crate::mail::outcome::{Outcome, Refused, TryAgain};
 use crate::ring::Ring;
 use crate::shard::context::Context;
 use crate::shard::delivery::Handed;
@@ -130,7 +130,7 @@ impl Serving {
             Passage::Greylisted => Delivered::Denied(Denial::GREYLISTED),
             Passage::Unanswered => Delivered::Denied(Denial::FILTER_UNKNOWN),
             Passage::PutOff(why) => Delivered::TryAgain(why),
-            Passage::TooLarge => Delivered::Denied(Denial::TOO_LARGE),
+            Passage::TooLarge => Delivered::Refused(Refused::TooLarge),
         };
         self.resolve_delivery(refusal, context);
         self.log_refusals(Some(&message), context);

@@ -99,6 +99,23 @@ impl StoredEnvelope {
     }
 }
 
+impl StoredEnvelope {
+    /// What is known of the message as a line of JSON without its end, with those of its recipients for whom
+    /// this says yes.
+    pub fn json_for(&self, content_bytes: u64, is_meant: impl Fn(u32) -> bool) -> String {
+        let mut numbers = 0..;
+        let mut envelope = self.envelope.clone();
+        envelope.retain_recipients(|| numbers.next().is_some_and(&is_meant));
+        let mut line =
+            Facts { cursor: None, envelope: &envelope, ..self.facts(NOWHERE, content_bytes) }.envelope_json();
+        line.truncate(line.trim_end().len());
+        line
+    }
+}
+
+/// In no spool.
+const NOWHERE: Cursor = Cursor { sequence: 0, offset: 0 };
+
 /// An envelope that this program cannot read although its checksum is right: a newer one wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable;

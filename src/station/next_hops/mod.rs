@@ -297,7 +297,7 @@ impl Host {
         };
         let name = match &self.hop.place {
             HopPlace::Host(name, _) => name,
-            HopPlace::Unix(_) | HopPlace::Maildir(_) | HopPlace::Mx(..) => "localhost",
+            HopPlace::Unix(_) | HopPlace::Maildir(_) | HopPlace::Mx(..) | HopPlace::Stream(..) => "localhost",
         };
         let secured = Secured { settings: &self.tls, name, must_verify: self.must_verify };
         Session::open(&self.address, &settings, secured, deadline).await

@@ -1,6 +1,4 @@
-//! Mail for maildirs, which threads of their own write: a connection to one is a place in its queue.
-
-use std::path::PathBuf;
+//! Mail for maildirs and streams, which have threads of their own: a connection to one is a place in its queue.
 
 use super::Engine;
 use super::connection::{Current, Failed, Use};
@@ -9,15 +7,18 @@ use crate::config::forward::HopPlace;
 use crate::forward::keep::Why;
 use crate::forward::schedule::Ended;
 use crate::forward::stores::{Together, together};
-use crate::mail::outcome::{Outcome, TryAgain};
+use crate::mail::outcome::{Outcome, Refused, TryAgain};
 use crate::metrics::Attempt;
 use crate::ring::Ring;
 
 impl<R: Ring> Engine<R> {
     /// There is nothing to connect to.
-    pub(super) fn open_maildir(&mut self, slot: usize) {
+    pub(super) fn open_store(&mut self, slot: usize, place: &HopPlace) {
+        if let Some(why) = self.ends.stores.why_not(place) {
+            return self.fail_to_connect(slot, why);
+        }
         let Some(one) = &mut self.connections[slot] else { return };
-        one.is_maildir = true;
+        one.is_store = true;
         one.used_for = Use::Idle;
         self.schedule.connected(one.id, self.now);
     }
@@ -25,30 +26,32 @@ impl<R: Ring> Engine<R> {
     /// Hands the message of a connection over, for those who are next.
     pub(super) fn store(&mut self, slot: usize) {
         let number = self.number();
-        let Some(path) = self.maildir_of(slot) else { return };
+        let Some(place) = self.store_of(slot) else { return };
         let Some(current) = self.connections[slot].as_mut().and_then(|one| one.current.as_mut()) else {
             return;
         };
-        take_group(current, together(&path));
+        take_group(current, together(&place));
         let (message, asked) = ((&current.message.envelope, &*current.message.content), &current.asked);
         let is_meant = |index| asked.contains(&index);
-        match self.ends.stores.store(&path, (number, self.wall_clock), message, is_meant) {
+        match self.ends.stores.store(&place, (number, self.wall_clock), message, is_meant) {
             Ok(()) => _ = self.storing.insert(number, slot),
             Err(why) => self.fail_to_store(slot, why),
         }
     }
 
-    fn maildir_of(&self, slot: usize) -> Option<PathBuf> {
+    fn store_of(&self, slot: usize) -> Option<HopPlace> {
         let one = self.connections[slot].as_ref()?;
         let place = &self.routes.all()[usize::from(one.destination.0)].to[one.host].place;
-        if let HopPlace::Maildir(path) = place { Some(path.clone()) } else { None }
+        matches!(place, HopPlace::Maildir(_) | HopPlace::Stream(..)).then(|| place.clone())
     }
 
-    /// Messages are in their maildirs, or could not be written.
+    /// Messages are in their maildirs or streams, or could not be written.
     pub(super) fn take_receipts(&mut self) {
         while let Some(receipt) = self.ends.stores.next_receipt() {
             let Some(slot) = self.storing.remove(&receipt.message.origin.connection) else { continue };
-            let has_own = self.maildir_of(slot).is_some_and(|path| together(&path) != Together::All);
+            let place = self.store_of(slot);
+            let is_stream = matches!(place, Some(HopPlace::Stream(..)));
+            let has_own = place.is_some_and(|place| together(&place) != Together::All);
             let Some(one) = &mut self.connections[slot] else { continue };
             let (destination, host) = (one.destination, one.host);
             let Some(current) = &mut one.current else { continue };
@@ -59,8 +62,11 @@ impl<R: Ring> Engine<R> {
                     current.accepted_by = receipt.message.place;
                     self.tell_up(destination, host, Down::NoSession);
                 }
-                Outcome::Refused(_) => {
-                    let said = "5.1.3 no maildir can have such a name";
+                Outcome::Refused(why) => {
+                    let said = match why {
+                        Refused::Recipient => "5.1.3 no maildir can have such a name",
+                        Refused::TooLarge => "5.3.4 it is larger than the stream takes, which the log tells",
+                    };
                     let failed = |index| Failed { index, why: Why::Undeliverable, said: said.to_owned() };
                     current.failed.extend(asked.into_iter().map(failed));
                 }
@@ -68,6 +74,11 @@ impl<R: Ring> Engine<R> {
                 Outcome::TryAgain(why @ (TryAgain::Local | TryAgain::NoSpace)) if has_own => {
                     current.deferred.extend(asked);
                     why_not(why).clone_into(&mut current.deferred_by);
+                }
+                // Something is in the way of this message alone.
+                Outcome::TryAgain(TryAgain::Overload) if is_stream => {
+                    current.deferred.extend(asked);
+                    "it cannot be published now, which the log tells".clone_into(&mut current.deferred_by);
                 }
                 Outcome::TryAgain(why) => {
                     current.asked = asked;
