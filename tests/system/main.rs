@@ -41,6 +41,7 @@ mod mailbox_lines;
 mod metrics;
 mod milters;
 mod nats_cluster;
+mod nats_forward;
 mod nats_stream;
 mod power_cut;
 mod process;
