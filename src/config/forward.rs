@@ -245,6 +245,23 @@ pub(super) fn read(
     Forward { routes, queue }
 }
 
+/// What is asked of maildirs and streams, with which there is no SMTP session.
+fn rules_without_session(section: &mut Section<'_>, to: &[To]) {
+    let is_stream = |to: &To| matches!(to, To::Hop(NextHop { place: HopPlace::Stream(..), .. }));
+    if !cfg!(feature = "nats") && to.iter().any(is_stream) {
+        section.problem("to", "this ringmx was built without the feature nats".to_owned());
+    }
+    let is_maildir = |to: &To| matches!(to, To::Hop(NextHop { place: HopPlace::Maildir(_), .. }));
+    if !to.is_empty() && to.iter().all(|to| is_stream(to) || is_maildir(to)) {
+        for key in ["tls", "xclient"].into_iter().filter(|key| section.given(key)) {
+            section.warn(
+                key,
+                "it does nothing here: there is no SMTP session with a maildir or a stream".to_owned(),
+            );
+        }
+    }
+}
+
 /// The route of all mail to the stream of the sink.
 fn to_stream_of_sink(nats: &Nats) -> Option<Route> {
     let place = HopPlace::Stream(nats.servers.first()?.clone(), nats.stream.clone());
@@ -309,20 +326,7 @@ fn route(mut section: Section<'_>) -> Vec<Route> {
         false,
         "Whether a next hop that offers XCLIENT (Postfix, Dovecot) is told who the client was.",
     );
-    let is_stream = |to: &To| matches!(to, To::Hop(NextHop { place: HopPlace::Stream(..), .. }));
-    if !cfg!(feature = "nats") && to.iter().any(is_stream) {
-        section.problem("to", "this ringmx was built without the feature nats".to_owned());
-    }
-    let has_no_session =
-        |to: &To| matches!(to, To::Hop(NextHop { place: HopPlace::Maildir(_) | HopPlace::Stream(..), .. }));
-    if !to.is_empty() && to.iter().all(has_no_session) {
-        for key in ["tls", "xclient"].into_iter().filter(|key| section.given(key)) {
-            section.warn(
-                key,
-                "it does nothing here: there is no SMTP session with a maildir or a stream".to_owned(),
-            );
-        }
-    }
+    rules_without_session(&mut section, &to);
     let connections_max = section.integer(
         "connections_max",
         CONNECTIONS_DEFAULT,

@@ -38,6 +38,10 @@ const RECEIPTS_MAX: usize = 1024;
 /// A store that cannot be opened, or that takes nothing, is opened anew after this time.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
+/// The ways to streams.
+#[cfg(feature = "nats")]
+type ToStreams = HashMap<HopPlace, (Arc<streams::Standing>, Sender<streams::Outgoing>)>;
+
 /// What a directory is, whatever it is called.
 type Identity = (u64, u64);
 
@@ -56,7 +60,7 @@ pub(super) enum Together {
 pub(super) struct Stores {
     maildirs: HashMap<PathBuf, Sender<Box<Message>>>,
     #[cfg(feature = "nats")]
-    streams: HashMap<HopPlace, (Arc<streams::Standing>, Sender<streams::Outgoing>)>,
+    streams: ToStreams,
     /// What they say.
     receipts: Receiver<Receipt>,
     is_over: Arc<AtomicBool>,
@@ -179,7 +183,7 @@ fn streams_of(
     engine: &Sender<Receipt>,
     threads: &mut Threads,
     report: &Arc<dyn Report>,
-) -> io::Result<HashMap<HopPlace, (Arc<streams::Standing>, Sender<streams::Outgoing>)>> {
+) -> io::Result<ToStreams> {
     let mut all = HashMap::new();
     for hop in config.forward.routes.iter().flat_map(|route| &route.to) {
         let HopPlace::Stream(server, name) = &hop.place else { continue };

@@ -171,9 +171,8 @@ impl Publisher {
             let Err(failure) = put else { break (object, head) };
             self.remove(object);
             match failure {
-                PutError::Unreadable(why) => return Err(why),
-                // It is the chunk that is too large, and the object store that is to blame.
-                PutError::Said(Answer::TooLarge(why)) => return Err(why),
+                // A chunk that is too large is the fault of the object store.
+                PutError::Unreadable(why) | PutError::Said(Answer::TooLarge(why)) => return Err(why),
                 PutError::Said(Answer::Unknown(_)) if rests(until).await => {}
                 PutError::Said(answer) => return Ok(answer),
             }

@@ -229,13 +229,12 @@ impl Stream {
                 continue;
             }
             match self.publisher.look().await {
-                Ok(()) => {}
                 Err(LookError::Unfit(why)) => {
                     self.tell_of_stream(&why);
                     self.note_down(false);
                 }
                 // Whether messages are stored shows when they are.
-                Err(LookError::Away(_)) => {}
+                Ok(()) | Err(LookError::Away(_)) => {}
             }
         }
     }

@@ -268,7 +268,7 @@ fn check(simulation: &Simulation, clients: &[Client]) {
                 }
                 // A station that is too late may have kept it: nobody knows then.
                 Some("451" | "452" | "550" | "552") => {
-                    assert_eq!(kept, None, "a message that was refused is stored")
+                    assert_eq!(kept, None, "a message that was refused is stored");
                 }
                 // The client went away before its answer: absent or whole.
                 None if client.manner != Manner::Polite => {
