@@ -1,6 +1,6 @@
 //! Next hops without a session: maildirs (`to = ["maildir:PATH"]`), each with a thread and a sink, as a
-//! receiver's store has, and streams (`streams.rs`). A message is there when the sink, or the stream, says so,
-//! which is what a 250 means elsewhere.
+//! receiver's store has, and streams (`streams.rs`). A message is there when the sink, or the stream, says
+//! so, which is what a 250 means elsewhere.
 //!
 //! A sink takes a message for all its recipients or for none. Where recipients have maildirs of their own
 //! each is handed over by itself, so that one that cannot be written is nobody else's trouble.

@@ -1,5 +1,5 @@
-//! JetStream streams as next hops (`to = ["nats://HOST:PORT/STREAM"]`): each has a thread with a runtime of its
-//! own, and a message is there when a quorum has acknowledged it.
+//! JetStream streams as next hops (`to = ["nats://HOST:PORT/STREAM"]`): each has a thread with a runtime of
+//! its own, and a message is there when a quorum has acknowledged it.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -150,7 +150,7 @@ struct Desk {
 
 impl Desk {
     async fn publish(&self, Outgoing { mut message, envelope }: Outgoing) {
-        let mail = Mail::of(&message, envelope);
+        let mail = Mail::of(message.id, &message.envelope, envelope);
         let octets = || InFront { octets: &message.received, read: 0 };
         let stored = self.publisher.store(&mail, octets, Instant::now() + PATIENCE);
         let answer = match tokio::time::timeout(VISIT_WAIT_MAX, stored).await {

@@ -28,7 +28,8 @@ mod stream;
 
 use std::io;
 
-use crate::handoff::message::Message;
+use crate::mail::envelope::Envelope;
+use crate::mail::queue_id::QueueId;
 
 pub use self::answer::Answer;
 pub use self::first_look::FirstLook;
@@ -52,12 +53,11 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// That of a message, with this for its envelope.
-    pub fn of(message: &Message, envelope: String) -> Self {
-        let id = message.id.to_string();
-        let first = message.envelope.recipients().next();
+    /// That of a message with this id and envelope, which is this JSON.
+    pub fn of(id: QueueId, envelope: &Envelope, json: String) -> Self {
+        let first = envelope.recipients().next();
         let recipient = first.map(|mailbox| [mailbox.local_part, b"@", mailbox.domain].concat());
-        Self { id, recipient: recipient.unwrap_or_default(), envelope }
+        Self { id: id.to_string(), recipient: recipient.unwrap_or_default(), envelope: json }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whoever gives messages to the stream, whatever becomes of the connection.
 //!
-//! What has no acknowledgement is published again with the same id, which the stream keeps once. A message whose
-//! answer never came may be in the stream nevertheless.
+//! What has no acknowledgement is published again with the same id, which the stream keeps once. A message
+//! whose answer never came may be in the stream nevertheless.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -146,7 +146,7 @@ impl Stream {
             return unanswered;
         }
         let patience = if has_fallback { PATIENCE_WITH_SPOOL } else { PATIENCE_ALONE };
-        let mail = Mail::of(message, envelope_json(message));
+        let mail = Mail::of(message.id, &message.envelope, envelope_json(message));
         let stored = self.publisher.store(&mail, || WholeMessage::new(message), since + patience);
         let answer = match tokio::time::timeout_at((since + WORK_WAIT_MAX).into(), stored).await {
             Ok(Ok(answer)) => answer,

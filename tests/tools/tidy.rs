@@ -91,6 +91,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "handoff",
             "log",
             "metrics",
+            "nats",
             "ring",
             "shutdown",
             "sink",

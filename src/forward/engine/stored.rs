@@ -1,4 +1,5 @@
-//! Mail for maildirs and streams, which have threads of their own: a connection to one is a place in its queue.
+//! Mail for maildirs and streams, which have threads of their own: a connection to one is a place in its
+//! queue.
 
 use super::Engine;
 use super::connection::{Current, Failed, Use};

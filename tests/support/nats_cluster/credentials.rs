@@ -1,5 +1,5 @@
-//! An operator, accounts and users of NATS, as `nsc` makes them: keys (nkeys), what is signed with them (JWT),
-//! and the file of credentials of a user who may do everything in one account.
+//! An operator, accounts and users of NATS, as `nsc` makes them: keys (nkeys), what is signed with them
+//! (JWT), and the file of credentials of a user who may do everything in one account.
 
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};

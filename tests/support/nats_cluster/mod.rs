@@ -1,6 +1,6 @@
 //! A real cluster of three `nats-server` on loopback, each with its files in a folder of the test, which
-//! syncs each write. Tests kill, stop and start its servers; a stream is read by nats-py, which shares no code
-//! with the receiver.
+//! syncs each write. Tests kill, stop and start its servers; a stream is read by nats-py, which shares no
+//! code with the receiver.
 
 mod credentials;
 mod node;

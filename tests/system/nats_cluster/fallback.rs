@@ -1,5 +1,5 @@
-//! `fallback = "spool"`: a cluster that is away refuses nobody, and the stream and the spool have all that was
-//! accepted.
+//! `fallback = "spool"`: a cluster that is away refuses nobody, and the stream and the spool have all that
+//! was accepted.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::load::{Load, expect_whole, receiver};
 const WITH_SPOOL: &str = "create = true\nfallback = \"spool\"\npath = \"spool\"\nsegment_size = \"4MiB\"\n";
 
 /// How long the cluster is away.
-const AWAY: Duration = Duration::from_secs(60);
+const AWAY: Duration = Duration::from_mins(1);
 
 /// A client waits so long at most: 2 s for the cluster, and for a machine that others use.
 const WAIT_MAX: Duration = Duration::from_secs(6);

@@ -1,5 +1,5 @@
-//! Servers that are killed, stand still and come back while mail comes: what was answered 250 is in the stream,
-//! whole and once.
+//! Servers that are killed, stand still and come back while mail comes: what was answered 250 is in the
+//! stream, whole and once.
 
 use std::time::Duration;
 
@@ -99,10 +99,14 @@ fn without_a_quorum_mail_is_put_off_and_what_was_accepted_is_there_when_they_are
     let ledger = server.folder().join("ledger");
     let load = Load::start(&server, &ledger, &load_for(50));
     let gone = [cluster.leader_of(STREAM), cluster.follower_of(STREAM)];
-    gone.iter().for_each(|node| cluster.kill(*node));
+    for node in gone {
+        cluster.kill(node);
+    }
     seconds(25);
     assert!(!is_ready(&server));
-    gone.iter().for_each(|node| cluster.start_again(*node));
+    for node in gone {
+        cluster.start_again(node);
+    }
     let outcome = load.finish();
     assert!(outcome.replies("451") > 0, "{outcome:?}");
     expect_whole(&cluster, &ledger, &[]);

@@ -104,7 +104,8 @@ fn longest_stall(ledger: &Path, is_over: &AtomicBool) -> Duration {
     longest
 }
 
-/// What `loadgen verify` says of the stream, once all servers are well: nothing is lost, altered or there twice.
+/// What `loadgen verify` says of the stream, once all servers are well: nothing is lost, altered or there
+/// twice.
 ///
 /// # Panics
 /// When something is.

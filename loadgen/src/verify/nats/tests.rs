@@ -17,7 +17,7 @@ type Held = (&'static str, String, String, Vec<u8>);
 const CONTENT: &[u8] = b"Received: by x\r\nSubject: 1\r\n\r\nbody\r\n";
 
 fn headers(fields: &[(&str, &str)]) -> String {
-    let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines = fields.iter().flat_map(|(name, value)| [name, ": ", value, "\r\n"]).collect::<String>();
     format!("NATS/1.0\r\n{lines}\r\n")
 }
 
