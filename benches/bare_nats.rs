@@ -1,5 +1,5 @@
-//! A bare publisher of a JetStream stream, for `benches/nats.sh`: async-nats, so many messages on their way at
-//! a time, and nothing else. A receiver that gives its mail to the stream is measured beside it.
+//! A bare publisher of a JetStream stream, for `benches/nats.sh`: async-nats, so many messages on their way
+//! at a time, and nothing else. A receiver that gives its mail to the stream is measured beside it.
 //!
 //!   cargo bench --bench bare_nats -- nats://HOST:PORT SUBJECT MESSAGES OCTETS WINDOW
 #![allow(missing_docs)]

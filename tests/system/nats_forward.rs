@@ -1,5 +1,5 @@
-//! The forwarder with a JetStream stream as next hop: what the receiver's spool has while the cluster is away is
-//! in the stream once, when it is back.
+//! The forwarder with a JetStream stream as next hop: what the receiver's spool has while the cluster is away
+//! is in the stream once, when it is back.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

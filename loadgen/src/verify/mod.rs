@@ -1,8 +1,8 @@
 //! `loadgen verify`: compares a ledger with what a receiver has stored.
 //!
 //! A reader of a store (`maildir`, `spool`, `nats`) hands each stored copy to the `findings`; the `verdict`
-//! says what is wrong by name. It knows three promises (lost, altered, unclean) and one courtesy (duplicated),
-//! and keeps the classes of the ledger apart.
+//! says what is wrong by name. It knows three promises (lost, altered, unclean) and one courtesy
+//! (duplicated), and keeps the classes of the ledger apart.
 
 mod findings;
 mod maildir;

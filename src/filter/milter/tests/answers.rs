@@ -187,7 +187,7 @@ fn a_connection_that_rests_holds_little_memory() {
     driver.feed(&octets);
     assert!(driver.session.script.memory_bytes() > 500_000, "while it is told");
     octets.clear();
-    packet::push(&mut octets, b'q', |data| packet::push_text(data, &[b'z'; 65_000]));
+    packet::push(&mut octets, b'q', |data| packet::push_text(data, &vec![b'z'; 65_000]));
     driver.feed(&octets);
     octets.clear();
     packet::push(&mut octets, b'c', |_| {});
