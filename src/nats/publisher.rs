@@ -41,6 +41,9 @@ const LARGE_OUT_MAX: usize = 4;
 /// Octets by which a message of the stream is kept below what the servers take.
 const MARGIN_BYTES: usize = 256;
 
+/// Octets that the header of a message of a stream may have (JetStream's error 10097).
+const HEADER_BYTES_MAX: usize = 65_535;
+
 const NO_ROOM: &str = "too much is on its way to the cluster";
 
 /// See the module. It lives on a runtime with a `LocalSet`, which has to run for answers to come.
@@ -98,6 +101,9 @@ impl Publisher {
         let cluster = &self.cluster;
         let subjects = (&*cluster.subject, cluster.partitions);
         let head = Head::new(subjects, &cluster.stream, &mail.id, &mail.recipient, &mail.envelope)?;
+        if head.bytes() > HEADER_BYTES_MAX {
+            return Ok(Answer::TooLarge(format!("an envelope of {} octets is too large", head.bytes())));
+        }
         let whole = octets();
         if head.bytes() as u64 + whole.bytes() <= self.message_bytes_max() {
             match self.store_whole(whole, &head, until).await? {
