@@ -71,7 +71,7 @@ fn what_the_spool_has_goes_to_the_stream_as_if_it_had_gone_there_at_once() {
             let envelope: Value = serde_json::from_str(stored.field("Ringmx-Envelope")).expect("JSON");
             let mut envelope = envelope.as_object().expect("an object").clone();
             // Of two sessions.
-            for name in ["id", "received", "client", "session"] {
+            for name in ["id", "time", "client", "session"] {
                 envelope.remove(name);
             }
             envelope

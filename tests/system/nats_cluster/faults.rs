@@ -9,7 +9,7 @@ use support::nats_cluster::{NODES, NatsCluster};
 use support::server::Server;
 
 use super::STREAM;
-use super::load::{Load, expect_whole, receiver};
+use super::load::{Load, expect_whole, lasts, receiver};
 
 /// No mail is accepted for so long at most when a leader is lost.
 const STALL_MAX: Duration = Duration::from_secs(10);
@@ -58,11 +58,11 @@ fn a_leader_and_a_follower_that_are_killed_lose_nothing_and_stall_mail_for_secon
     let Some(mut cluster) = NatsCluster::start() else { return };
     let server = receiver(&cluster, CREATE);
     let ledger = server.folder().join("ledger");
-    let load = Load::start(&server, &ledger, &load_for(30));
+    let load = Load::start(&server, &ledger, &load_for(lasts(16, 30)));
     let leader = cluster.leader_of(STREAM);
     cluster.kill(leader);
     println!("killed the leader");
-    seconds(12);
+    seconds(lasts(7, 12));
     cluster.start_again(leader);
     cluster.wait_until_well();
     let follower = cluster.follower_of(STREAM);
@@ -73,18 +73,18 @@ fn a_leader_and_a_follower_that_are_killed_lose_nothing_and_stall_mail_for_secon
     expect_whole(&cluster, &ledger, &[]);
     assert!(outcome.stall <= STALL_MAX, "{outcome:?}");
     assert_eq!(outcome.replies("451"), 0, "{outcome:?}");
-    assert!(outcome.accepted > 1000, "{outcome:?}");
+    assert!(outcome.accepted > 500, "{outcome:?}");
 }
 
 #[test]
-fn a_leader_that_stands_still_for_half_a_minute_is_replaced() {
+fn a_leader_that_stands_still_is_replaced() {
     let Some(mut cluster) = NatsCluster::start() else { return };
     let server = receiver(&cluster, CREATE);
     let ledger = server.folder().join("ledger");
-    let load = Load::start(&server, &ledger, &load_for(45));
+    let load = Load::start(&server, &ledger, &load_for(lasts(16, 45)));
     let leader = cluster.leader_of(STREAM);
     cluster.pause(leader);
-    seconds(30);
+    seconds(lasts(10, 30));
     cluster.resume(leader);
     let outcome = load.finish();
     expect_whole(&cluster, &ledger, &[]);
@@ -97,12 +97,12 @@ fn without_a_quorum_mail_is_put_off_and_what_was_accepted_is_there_when_they_are
     let Some(mut cluster) = NatsCluster::start() else { return };
     let server = receiver(&cluster, CREATE);
     let ledger = server.folder().join("ledger");
-    let load = Load::start(&server, &ledger, &load_for(50));
+    let load = Load::start(&server, &ledger, &load_for(lasts(32, 50)));
     let gone = [cluster.leader_of(STREAM), cluster.follower_of(STREAM)];
     for node in gone {
         cluster.kill(node);
     }
-    seconds(25);
+    seconds(lasts(23, 25));
     assert!(!is_ready(&server));
     for node in gone {
         cluster.start_again(node);
@@ -119,11 +119,11 @@ fn all_servers_killed_at_once_keep_what_was_accepted() {
     let Some(mut cluster) = NatsCluster::start() else { return };
     let server = receiver(&cluster, CREATE);
     let ledger = server.folder().join("ledger");
-    let load = Load::start(&server, &ledger, &load_for(30));
-    seconds(5);
+    let load = Load::start(&server, &ledger, &load_for(lasts(20, 30)));
+    seconds(lasts(2, 5));
     (0..NODES).for_each(|node| cluster.kill(node));
     (0..NODES).for_each(|node| cluster.start_again(node));
-    seconds(10);
+    seconds(lasts(4, 10));
     // And one after the other in order, as an upgrade does.
     for node in 0..NODES {
         cluster.stop(node);
@@ -132,7 +132,7 @@ fn all_servers_killed_at_once_keep_what_was_accepted() {
     }
     let outcome = load.finish();
     expect_whole(&cluster, &ledger, &[]);
-    assert!(outcome.accepted > 500, "{outcome:?}");
+    assert!(outcome.accepted > 300, "{outcome:?}");
 }
 
 #[test]
@@ -140,11 +140,13 @@ fn large_messages_survive_the_loss_of_the_leader_of_their_bucket() {
     let Some(mut cluster) = NatsCluster::start() else { return };
     let server = receiver(&cluster, CREATE);
     let ledger = server.folder().join("ledger");
-    let arguments = "--duration 30s --connections 2 --size 4MiB --to user@example.test --timeout 90s";
-    let load = Load::start(&server, &ledger, arguments);
+    let duration = lasts(12, 30);
+    let arguments =
+        format!("--duration {duration}s --connections 2 --size 4MiB --to user@example.test --timeout 90s");
+    let load = Load::start(&server, &ledger, &arguments);
     let leader = cluster.leader_of("OBJ_MAIL-large");
     cluster.kill(leader);
-    seconds(10);
+    seconds(lasts(6, 10));
     cluster.start_again(leader);
     let outcome = load.finish();
     assert!(outcome.accepted > 5, "{outcome:?}");

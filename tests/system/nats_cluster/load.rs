@@ -31,6 +31,11 @@ pub(super) fn config(cluster: &NatsCluster, keys: &str) -> String {
     )
 }
 
+/// How long something lasts: so many seconds, or as many as the second number says where `NATS_SOAK` is set.
+pub(super) fn lasts(usual: u64, in_a_soak: u64) -> u64 {
+    if std::env::var_os("NATS_SOAK").is_some() { in_a_soak } else { usual }
+}
+
 /// loadgen at work.
 pub(super) struct Load {
     child: Child,
