@@ -46,7 +46,7 @@ pub struct StoreArguments {
     #[arg(long, value_name = "DIR")]
     pub spool: Option<PathBuf>,
 
-    /// The store is a stream of NATS JetStream; URL is nats://[USER:PASSWORD@]HOST[:PORT] of a server
+    /// The store is a stream of NATS JetStream; a server of it is nats://USER:PASSWORD@HOST:PORT
     #[arg(long, value_name = "URL", requires = "stream")]
     pub nats: Option<String>,
 }
