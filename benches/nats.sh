@@ -35,7 +35,7 @@ CONF
   "$server_of_nats" -c "$work/n$number.conf" -l "$work/n$number.log" & nodes+=($!)
 done
 config() { # SINK
-  printf 'hostname = "mx.example.org"\ndomains = ["example.org"]\n[[listener]]\naddress = "127.0.0.1:%s"\n[[sink]]\n%s' "$port" "$1"
+  printf 'hostname = "mx.example.org"\ndomains = ["example.org"]\n[[listener]]\naddress = "127.0.0.1:%s"\n[[sink]]\n%s\n' "$port" "$1"
   printf '[shards]\ncpus = [0]\n[limits]\nconnections_per_client_max = 10000\n[log]\nsessions = false\nmessages = false\n'
 }
 cpu() { cat /proc/"$server"/task/*/schedstat | awk '{s += $1} END {printf "%.0f", s / 1000}'; }
@@ -57,7 +57,7 @@ run() { # NAME SINK
 nats() { printf 'kind = "nats"\nservers = ["nats://127.0.0.1:%s"]\nstream = "MAIL"\ncreate = true\nwindow = %s\n' "$client" "$window"; }
 # The cluster has to find itself first, and the stream its leader.
 for _ in $(seq 60); do
-  grep -q 'JetStream cluster new metadata leader' "$work"/n?.log && break
+  cat "$work"/n?.log 2>/dev/null | grep -q 'new JetStream cluster metadata leader' && break
   sleep 0.5
 done
 config "$(nats)" >"$work/c.toml"
@@ -74,7 +74,7 @@ for _ in $(seq "$rounds"); do
   run spool "$(printf 'kind = "spool"\npath = "%s/spool"\n' "$work")"
 done
 cat "$work/bare"
-grep -iE 'p50|p99|latenc|reply|data' "$work/out.nats" || true
+grep -E '^ *(latency|accepted) ' "$work/out.nats" || true
 awk '
   {n[$1]++; rate[$1, n[$1]] = $2; cpu[$1, n[$1]] = $3}
   function median(a, name,   i, j, t, s, c) {
