@@ -333,6 +333,11 @@ pub const ORDERS_WAITING_MAX: usize = 64;
 /// After a reload its answer waits this long for shards to take it over; those that have not are named.
 pub const RELOAD_TAKE_WAIT: Duration = Duration::from_secs(1);
 
+/// Octets of what a client says of an envelope for a stream, as JSON. JetStream lets a message have 64 KiB of
+/// headers; the rest is for what checks and filters find, and for the names of fields. A hundred recipients
+/// with usual addresses take a fifth of it.
+pub const STREAM_ENVELOPE_BYTES_MAX: usize = 46 * 1024;
+
 /// Messages of one shard that are at stations at a time: at content filters, and at the server that mail goes
 /// on to.
 pub const STATION_MESSAGES_MAX: usize = 1024;

@@ -93,12 +93,12 @@ const MILTER_RECIPIENT_BYTES: u64 = 512;
 /// What a filter found of a message, for the log.
 const FILTERED_TEXT_BYTES: u64 = 1024;
 
-/// Octets of messages that are on their way to a cluster (`UNITS_OUT_MAX` of its station), which are in the
-/// buffers of its connection, too.
+/// Octets of messages that are on their way to a cluster (`UNITS_OUT_MAX` of `nats/publisher.rs`), which are
+/// in the buffers of its connection, too.
 const CLUSTER_BYTES: u64 = 64 << 20;
 
-/// Envelope and header of a message that waits for its acknowledgement.
-const PUBLISHED_BYTES: u64 = 8 * 1024;
+/// Envelope and header of a message that waits for its acknowledgement: each has 64 KiB at most.
+const PUBLISHED_BYTES: u64 = 2 * 64 * 1024;
 
 /// Each connection may wait for answers to some tens of them.
 const WAITER_BYTES: u64 = 1024;
@@ -365,7 +365,7 @@ impl MemorySum {
         add("what filters found", all, "17 KiB a message and filter, 5,120 messages each shard");
         if let Some(cluster) = &config.nats {
             let waits = octets(cluster.window) * PUBLISHED_BYTES;
-            add("messages with the cluster", 2 * CLUSTER_BYTES + waits, "128 MiB, and window");
+            add("messages with the cluster", 2 * CLUSTER_BYTES + waits, "128 MiB, and 128 KiB x window");
         }
         if let Some(file) = &config.aliases {
             let length = std::fs::metadata(file).map_or(0, |facts| facts.len());

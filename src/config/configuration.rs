@@ -16,7 +16,7 @@ use super::dns::{self, Dns};
 use super::document::Document;
 use super::filter::{self, Filter};
 use super::fixed::FixedKeys;
-use super::forward::{self, Forward};
+use super::forward::{self, Forward, HopPlace};
 use super::front::{self, Front};
 use super::identity::{self, RecipientSource};
 use super::listener::{self, Listener};
@@ -30,7 +30,7 @@ use super::sink::{self, Nats, NatsServer, Sink};
 use super::tls::{self, CertificateLines, Tls};
 use crate::auth::rules::AuthRules;
 use crate::front::clients;
-use crate::limits::REFUSAL_LINES_MAX;
+use crate::limits::{REFUSAL_LINES_MAX, STREAM_ENVELOPE_BYTES_MAX};
 use crate::mail::domain::DomainPattern;
 use crate::mail::tag::Delimiters;
 use crate::smtp::extension::{Extension, ExtensionSet};
@@ -116,8 +116,15 @@ impl Config {
             extensions: self.extensions_of(listener),
             local_part_case_sensitive: self.local_part_case_sensitive,
             refusals_noted_max: if self.log.refusals { REFUSAL_LINES_MAX } else { 0 },
+            envelope_json_bytes_max: self.has_stream().then_some(STREAM_ENVELOPE_BYTES_MAX),
             ..Settings::of(self.hostname.clone(), self.limits.clone(), policy)
         })
+    }
+
+    /// Whether some mail goes to a stream, at once or from the spool.
+    fn has_stream(&self) -> bool {
+        let mut hops = self.forward.routes.iter().flat_map(|route| &route.to);
+        self.nats.is_some() || hops.any(|hop| matches!(hop.place, HopPlace::Stream(..)))
     }
 
     /// What a listener offers. A promise is made only where the consumer of the store keeps it.

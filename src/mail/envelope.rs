@@ -250,6 +250,24 @@ impl Envelope {
         }
     }
 
+    /// Octets that the reverse-path, the recipients and their parameters take as JSON, at most, where no
+    /// address is of quotes and backslashes.
+    pub fn json_bytes_max(&self) -> usize {
+        self.json_bytes_max_with(0, 0)
+    }
+
+    /// The same with so many more recipients, whose addresses have so many octets.
+    pub fn json_bytes_max_with(&self, recipients: usize, text_bytes: usize) -> usize {
+        /// What stands around an address and its parameters.
+        const RECIPIENT_BYTES: usize = 56;
+        // A character of UTF-8 is escaped to three times its octets.
+        let factor = if self.smtputf8 { 3 } else { 1 };
+        let of = |recipient: &Recipient| recipient.mailbox.range().len() + recipient.orcpt.range().len();
+        let text_bytes = text_bytes + self.reverse_path().len() + self.envid().len();
+        let text_bytes = text_bytes + self.recipients.iter().map(of).sum::<usize>();
+        text_bytes * factor + (self.recipients.len() + recipients) * RECIPIENT_BYTES
+    }
+
     /// Keeps the recipients that this says yes to, which is asked about each in their order.
     pub fn retain_recipients(&mut self, mut keeps: impl FnMut() -> bool) {
         self.recipients.retain(|_| keeps());

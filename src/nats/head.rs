@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use async_nats::header::HeaderValue;
 
 /// What the stream knows a message again by.
-const ID: &str = "Nats-Msg-Id";
+pub(super) const ID: &str = "Nats-Msg-Id";
 
 /// Another stream than this one does not take it.
 const EXPECTED_STREAM: &str = "Nats-Expected-Stream";

@@ -1,17 +1,17 @@
 //! What a server of the cluster tells of itself: whether it syncs what it acknowledges (`/varz` of its
 //! monitoring).
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// A server has so long for each step.
+/// A server has so long for all of it.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Octets of an answer.
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
+const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// From this version on `sync_interval: always` is what its documentation says.
 const ALWAYS_SINCE: (u64, u64) = (2, 15);
@@ -66,14 +66,23 @@ pub fn ask(address: SocketAddr) -> Result<Server, String> {
 }
 
 /// HTTP/1.0: its answer ends with the connection, and is not cut into chunks.
-fn get(address: SocketAddr) -> std::io::Result<String> {
+fn get(address: SocketAddr) -> io::Result<String> {
+    let until = Instant::now() + WAIT_MAX;
     let mut stream = TcpStream::connect_timeout(&address, WAIT_MAX)?;
-    stream.set_read_timeout(Some(WAIT_MAX))?;
     stream.set_write_timeout(Some(WAIT_MAX))?;
     stream.write_all(format!("GET /varz HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    let (mut answer, mut portion) = (Vec::new(), [0; 16 * 1024]);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || answer.len() > ANSWER_BYTES_MAX {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut portion)? {
+            0 => return Ok(String::from_utf8_lossy(&answer).into_owned()),
+            count => answer.extend_from_slice(portion.get(..count).unwrap_or_default()),
+        }
+    }
 }
 
 fn read(told: &Value) -> Option<Server> {

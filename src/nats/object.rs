@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Octets;
 use super::answer::Answer;
+use super::head;
 use super::link::{Link, Ticket};
 use crate::timestamp::Rfc3339;
 
@@ -90,7 +91,8 @@ impl Object {
                 }
                 let ticket = link.ticket();
                 let subject = format!("$O.{}.C.{}", self.bucket, self.nuid);
-                link.publish(&ticket, subject, HeaderMap::new(), chunk.into(), Instant::now() + each).await?;
+                let headers = id_of_chunk(&self.nuid, chunks)?;
+                link.publish(&ticket, subject, headers, chunk.into(), Instant::now() + each).await?;
                 out.tickets.push_back(ticket);
             }
             if !goes_on {
@@ -148,6 +150,15 @@ impl Object {
             other => Err(other),
         }
     }
+}
+
+/// The header of a chunk: sent again by a connection that was made anew, it would still be there once.
+fn id_of_chunk(nuid: &str, number: u64) -> Result<HeaderMap, PutError> {
+    let id: HeaderValue =
+        format!("{nuid}-{number}").parse().map_err(|_| PutError::Unreadable("a header".to_owned()))?;
+    let mut headers = HeaderMap::new();
+    headers.insert(head::ID, id);
+    Ok(headers)
 }
 
 /// Why an object is not stored.

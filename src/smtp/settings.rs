@@ -18,6 +18,9 @@ pub struct Settings {
     pub hostname: String,
     /// Bounds.
     pub limits: Limits,
+    /// Octets of an envelope that is written out as JSON, but for what the receiver itself finds out. Past it
+    /// a recipient is one too many. None where nothing has to hold it.
+    pub envelope_json_bytes_max: Option<usize>,
     /// Who may speak, for whom, and when.
     pub gate: Gate,
     /// What becomes of mail data with a bare LF.
@@ -49,6 +52,7 @@ impl Settings {
         Self {
             hostname,
             limits,
+            envelope_json_bytes_max: None,
             gate: Gate::default(),
             bare_lf: BareLineEnd::default(),
             bare_cr: BareLineEnd::default(),

@@ -105,6 +105,8 @@ impl Transaction {
             let copies = envelope.recipients().len();
             // An alias may have brought more than one.
             let is_one_too_many = self.recipients.max(copies - 1) >= settings.limits.recipients_max
+                || copies > 1
+                    && settings.envelope_json_bytes_max.is_some_and(|max| envelope.json_bytes_max() > max)
                 || settings.policy.asks_store() && copies_exceed(envelope, copies);
             is_one_too_many.then_some(reply::TOO_MANY_RECIPIENTS)
         };
@@ -183,8 +185,15 @@ impl Transaction {
             return true;
         };
         let copies = self.envelope.recipients().len() - 1 + targets.len();
+        let exceeds_json = |max| {
+            let of_targets = last.and_then(|mailbox| settings.policy.aliased(mailbox));
+            let text_bytes = of_targets.map_or(0, |all| all.map(|mailbox| mailbox.whole.len()).sum());
+            self.envelope.json_bytes_max_with(targets.len(), text_bytes) > max
+        };
+        let exceeds_store = || settings.policy.asks_store() && copies_exceed(&self.envelope, copies);
+        let is_too_many = exceeds_store() || settings.envelope_json_bytes_max.is_some_and(exceeds_json);
         // The first one is always taken: its sender cannot send it to fewer.
-        if self.recipients > 0 && settings.policy.asks_store() && copies_exceed(&self.envelope, copies) {
+        if self.recipients > 0 && is_too_many {
             return false;
         }
         self.envelope.replace_last_recipient(targets, settings.local_part_case_sensitive)

@@ -4,7 +4,7 @@
 //!  a quorum has it            ──► 250                                    nothing is stored here
 //!  no room                    ──► 452, or the sink where that is a spool
 //!  no answer for so long      ──► 451, or the sink where that is a spool
-//!  too large for every way    ──► 552, or the sink where that is a spool
+//!  too large for every way    ──► 552: whoever reads a spool could not publish it either
 //! ```
 //!
 //! What has no acknowledgement is published again with the same id, which the stream keeps once. A message
@@ -170,7 +170,7 @@ impl Stream {
             }
             Answer::TooLarge(why) => {
                 self.tell(&why);
-                (StationAction::Refused, otherwise(Passage::TooLarge))
+                (StationAction::Refused, Passage::TooLarge)
             }
             Answer::Unfit(why) => {
                 self.tell(&why);

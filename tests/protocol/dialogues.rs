@@ -291,13 +291,16 @@ impl Checked {
 /// The settings that a dialogue asks for, those of its listener besides.
 fn settings(dialogue: &Dialogue, listener: &Listener) -> Result<Settings, String> {
     let mut settings = exchange::config().session_settings(listener, Arc::new(policy(dialogue)));
-    let Settings { limits, extensions, tls, .. } = &mut settings;
+    let Settings { limits, extensions, tls, envelope_json_bytes_max, .. } = &mut settings;
     for (key, value) in &dialogue.config {
         let number = || value.parse::<u64>().map_err(|_| format!("no number: {value:?}"));
         let time = || milliseconds(value).map(Duration::from_millis);
         match key.as_str() {
             "message_size_max" => limits.message_size_max = number()?,
             "recipients_max" => limits.recipients_max = usize::try_from(number()?).expect("small"),
+            "envelope_json_bytes_max" => {
+                *envelope_json_bytes_max = Some(usize::try_from(number()?).expect("small"));
+            }
             "line_bytes_max" => limits.line_bytes_max = usize::try_from(number()?).expect("small"),
             "errors_max" => limits.errors_max = u32::try_from(number()?).expect("small"),
             "idle_commands_max" => limits.idle_commands_max = u32::try_from(number()?).expect("small"),

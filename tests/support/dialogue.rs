@@ -27,6 +27,7 @@ const NOT_OF_THE_LISTENER: &[&str] = &[
     "recipient_delimiter",
     "recipients",
     "recipients_max",
+    "envelope_json_bytes_max",
     "session_without_mail_max",
     "tls",
     "tls_handshake_timeout",

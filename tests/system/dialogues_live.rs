@@ -142,6 +142,7 @@ impl Plan {
                 "recipients" => recipients = Some(value.split_whitespace().collect::<Vec<_>>().join("\n")),
                 "aliases" => aliases = Some(value.split_whitespace().collect::<Vec<_>>().join("\n")),
                 "promises" => return Err("standard output keeps no promise".into()),
+                "envelope_json_bytes_max" => return Err("standard output takes any envelope".into()),
                 "mailboxes" => return Err("standard output has no mailboxes".into()),
                 "tls" => return Err("TLS only in a simulation".into()),
                 // How it arrives is the runner's; all else is a key of the listener.

@@ -111,16 +111,24 @@ mod tests {
     }
 
     #[test]
-    fn verify_takes_one_store_and_no_load() {
+    fn verify_takes_one_store_or_several_and_no_load() {
         let parse = |line: &str| CommandLine::try_parse_from(line.split(' '));
-        let verify = parse("loadgen verify --ledger l --spool s").expect("arguments");
-        assert!(matches!(verify.command, Some(Command::Verify(_))) && verify.load.is_none());
+        for right in [
+            "loadgen verify --ledger l --spool s",
+            // What a spool takes while a cluster is away is one store with the stream.
+            "loadgen verify --ledger l --spool s --nats nats://h --stream S",
+            "loadgen verify --ledger l --maildir m --spool s",
+        ] {
+            let verify = parse(right).expect(right);
+            assert!(matches!(verify.command, Some(Command::Verify(_))) && verify.load.is_none(), "{right}");
+        }
         for wrong in [
             "loadgen",
             "loadgen --size 4KiB",
             "loadgen verify --ledger l",
             "loadgen verify --maildir m",
-            "loadgen verify --ledger l --maildir m --spool s",
+            "loadgen verify --ledger l --nats nats://h",
+            "loadgen verify --ledger l --spool s --stream S",
             "loadgen h:1 verify --ledger l --maildir m",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");

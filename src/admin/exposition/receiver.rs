@@ -196,7 +196,7 @@ metrics! { Receiver:
         |s, to| if let Some(values) = s.snapshot.next_hops() {
             to.add(&[], values.down);
         };
-    "nats_messages_total" Counter ["action"] "Messages of kind nats by what came of them: deliver (acknowledged by the stream), put_off (no room there: 452, or to the spool), refuse (too large for every way there: 552, or to the spool), none (no acknowledgement in time: 451, or to the spool).",
+    "nats_messages_total" Counter ["action"] "Messages of kind nats by what came of them: deliver (acknowledged by the stream), put_off (no room there: 452, or to the spool), refuse (too large for every way there: 552), none (no acknowledgement in time: 451, or to the spool).",
         |s, to| if let Some(values) = s.snapshot.cluster() {
             let shown =
                 [StationAction::Delivered, StationAction::PutOff, StationAction::Refused, StationAction::Unanswered];

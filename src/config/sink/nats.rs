@@ -196,7 +196,7 @@ pub(super) fn read(section: &mut Section<'_>, creates: bool) -> Nats {
         replicas_min,
         creates,
         bytes_max,
-        subject: subject.unwrap_or_else(|| "mail.default".to_owned()),
+        subject: subject.unwrap_or_else(|| SUBJECT_DEFAULT.to_owned()),
         partitions,
         credentials,
         tls_ca,

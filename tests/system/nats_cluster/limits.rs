@@ -122,21 +122,36 @@ fn messages_of_ten_octets_to_fifty_mebibytes_are_there_to_the_octet() {
 }
 
 #[test]
-fn a_message_for_a_thousand_recipients_is_taken_unless_their_names_are_too_long_for_a_header() {
+fn recipients_whose_envelope_fits_no_header_are_put_off_and_the_others_have_the_message() {
     let Some(cluster) = NatsCluster::start() else { return };
     let server = receiver(&cluster, "create = true\n");
-    let named = |name: &str| -> Vec<String> {
-        (0..1000).map(|number| format!("{name}{number:04}@example.test")).collect()
-    };
-    let recipients = named("user");
-    let reply = reply_to(&server, b"Subject: x\r\n\r\n", &recipients);
-    assert!(reply.starts_with("250 "), "{reply}");
-    let read = cluster.read(STREAM);
-    assert_eq!(read[0]["envelope"]["recipients"], serde_json::json!(recipients));
-    // 64 KiB, by JetStream.
-    let reply = reply_to(&server, b"Subject: x\r\n\r\n", &named(&"a".repeat(60)));
-    assert!(reply.starts_with("552 5.3.4 "), "{reply}");
-    assert_eq!((cluster.read(STREAM).len(), cluster.stream(&["objects", STREAM])), (1, String::new()));
+    // Usual names, long ones, and some that take three times their octets.
+    for (number, (parameters, name)) in
+        [("", "user"), ("", &*"a".repeat(60)), (" SMTPUTF8", &*"\u{fc}".repeat(30))].into_iter().enumerate()
+    {
+        let mut client = Client::greeted(server.address());
+        client.command(&format!("MAIL FROM:<a@x.test>{parameters}"), "250");
+        let mut taken = Vec::new();
+        let refusal = loop {
+            let recipient = format!("{name}{:04}@example.test", taken.len());
+            client.send(format!("RCPT TO:<{recipient}>\r\n").as_bytes());
+            let reply = client.reply();
+            if !reply.starts_with("250 ") {
+                break reply;
+            }
+            taken.push(recipient);
+        };
+        assert!(
+            refusal.starts_with("452 4.5.3 ") && (100..1000).contains(&taken.len()),
+            "{}: {refusal}",
+            taken.len()
+        );
+        client.command("DATA", "354");
+        client.send(b"Subject: x\r\n\r\n.\r\n");
+        client.expect("250");
+        println!("{} recipients of {} octets", taken.len(), taken[0].len());
+        assert_eq!(cluster.read(STREAM)[number]["envelope"]["recipients"], serde_json::json!(taken));
+    }
 }
 
 #[test]
