@@ -5,14 +5,21 @@
 #   NATS_SERVER=PATH benches/nats.sh [ROUNDS] [MESSAGES]      by default 5 rounds of 20,000 messages of 4 KiB
 #
 # In turn, each round: the bare publisher (benches/bare_nats.rs); ringmx with kind = "nats", under loadgen; ringmx with kind = "spool".
+# The servers share core 1, and whoever publishes has core 0, loadgen with it: so the cluster is what both wait for. CORES=shared lets
+# all of them share all cores, where what SMTP and loadgen take is taken from the servers.
 # Prints medians: messages a second, the time of an acknowledgement (of loadgen: of the reply to the mail data), CPU a message of the
-# receiver with all its threads. All of them, loadgen and the servers share the cores.
+# receiver with all its threads.
 #
 # Exit code 1: a message was not accepted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . benches/ready.sh
-rounds=${1:-5} messages=${2:-20000} window=${WINDOW:-256} connections=${CONNECTIONS:-256}
+rounds=${1:-5} messages=${2:-20000} window=${WINDOW:-256} connections=${CONNECTIONS:-512}
+case ${CORES:-apart} in
+  apart) publish=(taskset -c 0) serve=(taskset -c 1) ;;
+  shared) publish=() serve=() ;;
+  *) echo "CORES is apart or shared" >&2; exit 2 ;;
+esac
 ringmx=$(realpath "${RINGMX:-target/release/ringmx}") loadgen=$(realpath "${LOADGEN:-target/release/loadgen}")
 [ -x "$ringmx" ] && [ -x "$loadgen" ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
 server_of_nats=${NATS_SERVER:-nats-server}
@@ -32,7 +39,7 @@ jetstream { store_dir: "$work/n$number", sync_interval: always }
 cluster { name: bench, listen: "127.0.0.1:$((route + number))", no_advertise: true
   routes: ["nats://127.0.0.1:$route", "nats://127.0.0.1:$((route + 1))", "nats://127.0.0.1:$((route + 2))"] }
 CONF
-  "$server_of_nats" -c "$work/n$number.conf" -l "$work/n$number.log" & nodes+=($!)
+  "${serve[@]}" "$server_of_nats" -c "$work/n$number.conf" -l "$work/n$number.log" & nodes+=($!)
 done
 config() { # SINK
   printf 'hostname = "mx.example.org"\ndomains = ["example.org"]\n[[listener]]\naddress = "127.0.0.1:%s"\n[[sink]]\n%s\n' "$port" "$1"
@@ -41,12 +48,12 @@ config() { # SINK
 cpu() { cat /proc/"$server"/task/*/schedstat | awk '{s += $1} END {printf "%.0f", s / 1000}'; }
 run() { # NAME SINK
   config "$2" >"$work/c.toml"
-  "$ringmx" serve --config "$work/c.toml" 2>"$work/log" & server=$!
+  "${publish[@]}" "$ringmx" serve --config "$work/c.toml" 2>"$work/log" & server=$!
   ready "$work/log" "$server"
-  "$loadgen" "127.0.0.1:$port" -m 1000 -c "$connections" --size 4KiB --to a@example.org >/dev/null
+  "${publish[@]}" "$loadgen" "127.0.0.1:$port" -m 1000 -c "$connections" --size 4KiB --to a@example.org >/dev/null
   local before after
   before=$(cpu)
-  "$loadgen" "127.0.0.1:$port" -m "$messages" -c "$connections" --size 4KiB --to a@example.org >"$work/out"
+  "${publish[@]}" "$loadgen" "127.0.0.1:$port" -m "$messages" -c "$connections" --size 4KiB --to a@example.org >"$work/out"
   after=$(cpu)
   grep -q "messages *$messages accepted of $messages" "$work/out" || { cat "$work/out"; tail "$work/log"; exit 1; }
   cp "$work/out" "$work/out.$1"
@@ -67,7 +74,7 @@ for _ in $(seq 30); do
 done
 grep -q 'is stored by' "$work/log" || { tail "$work/log" "$work"/n0.log; exit 1; }
 for _ in $(seq "$rounds"); do
-  "$bare" "nats://127.0.0.1:$client" mail.default.0 "$messages" 4096 "$window" >"$work/bare"
+  "${publish[@]}" "$bare" "nats://127.0.0.1:$client" mail.default.0 "$messages" 4096 "$window" >"$work/bare"
   echo "bare $(cut -d' ' -f1 "$work/bare") 0" >>"$work/rows"
   run nats "$(nats)"
   rm -rf "$work/spool"

@@ -264,9 +264,8 @@ async fn serve(consumer: &Consumer, visits: &Receiver<Visit>, desk: &Rc<Desk>) -
         while desk.free.get() > 0
             && let Some(visit) = waiting.pop_front()
         {
+            // It only begins: so all that came together leave together, too.
             Desk::take(desk, visit);
-            // The tasks have a turn after each message: else answers would wait for the last one.
-            tokio::task::yield_now().await;
         }
         match visits.take() {
             Waiting::Item(visit) => waiting.push_back(visit),
