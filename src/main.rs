@@ -25,6 +25,6 @@ fn main() -> ExitCode {
         Command::Completion { shell } => cli::completion(shell),
         Command::Man { dir } => cli::man(&dir),
         Command::Spool(command) => cli::spool(&command),
-        Command::Status { config, json } => cli::status(config.path(), json),
+        Command::Status { config, forwarder, json } => cli::status(config.path(), forwarder, json),
     }
 }

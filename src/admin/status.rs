@@ -4,6 +4,7 @@
 //! else raises it. Readers pass over fields that they do not know. Each unit stands in the name of its field;
 //! what is not known or does not exist here is `null` or an empty list, never a zero.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub mod figures;
@@ -55,6 +56,8 @@ pub struct Status {
     /// Content filters, in the order in which they are asked; none before shape 1 had them.
     #[serde(default)]
     pub filters: Vec<Filter>,
+    /// The stream that mail goes to, where it goes to one.
+    pub cluster: Option<Cluster>,
     /// Where mail goes; empty where the shards throw it away themselves (`discard`).
     pub sinks: Vec<Sink>,
     /// Memory of all shards, and spill files.
@@ -243,6 +246,25 @@ pub struct Filter {
     pub p99_us: Option<u64>,
 }
 
+/// The stream that mail goes to. Its figures are since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Whether messages are given to it.
+    pub up: bool,
+    /// Messages that wait for its acknowledgement now.
+    pub in_flight: u64,
+    /// Messages that it acknowledged.
+    pub acknowledged_total: u64,
+    /// Messages that it had no room for, or that were too large for it.
+    pub refused_total: u64,
+    /// Messages that it did not acknowledge in time.
+    pub unanswered_total: u64,
+    /// Half of all messages were with it for this long at most, in microseconds.
+    pub p50_us: Option<u64>,
+    /// 99 of 100 of them.
+    pub p99_us: Option<u64>,
+}
+
 /// Memory of all shards, and spill files.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Memory {
@@ -320,19 +342,7 @@ pub enum Unreadable {
 impl Status {
     /// Reads the JSON.
     pub fn from_json(json: &[u8]) -> Result<Self, Unreadable> {
-        /// What every shape has.
-        #[derive(Deserialize)]
-        struct Head {
-            shape: u32,
-            #[serde(default)]
-            version: String,
-        }
-        let no_status = |error: serde_json::Error| Unreadable::NoStatus(error.to_string());
-        let head: Head = serde_json::from_slice(json).map_err(no_status)?;
-        if head.shape != SHAPE {
-            return Err(Unreadable::OtherShape(head.shape, head.version));
-        }
-        serde_json::from_slice(json).map_err(no_status)
+        read(json, SHAPE)
     }
 
     /// The JSON, on one line.
@@ -340,6 +350,23 @@ impl Status {
         // Nothing in it can fail: no map with odd keys, no writer.
         serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
     }
+}
+
+/// Reads a status of this shape.
+fn read<T: DeserializeOwned>(json: &[u8], shape: u32) -> Result<T, Unreadable> {
+    /// What every shape has.
+    #[derive(Deserialize)]
+    struct Head {
+        shape: u32,
+        #[serde(default)]
+        version: String,
+    }
+    let no_status = |error: serde_json::Error| Unreadable::NoStatus(error.to_string());
+    let head: Head = serde_json::from_slice(json).map_err(no_status)?;
+    if head.shape != shape {
+        return Err(Unreadable::OtherShape(head.shape, head.version));
+    }
+    serde_json::from_slice(json).map_err(no_status)
 }
 
 #[cfg(test)]

@@ -80,6 +80,9 @@ pub enum Command {
         /// With what the server runs: it is read for the places where it can be asked only.
         #[command(flatten)]
         config: ConfigFile,
+        /// Ask the forwarder, at the address of `[forward_admin]`.
+        #[arg(long)]
+        forwarder: bool,
         /// Print what the server says, as JSON (docs/status.md), once.
         #[arg(long)]
         json: bool,

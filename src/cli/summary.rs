@@ -13,7 +13,10 @@ pub fn summary(config: &Config) -> String {
         1 => "1 domain".to_owned(),
         count => format!("{count} domains"),
     };
-    let sink = config.sink.facts().summary();
+    let mut sink = config.sink.facts().summary();
+    if let Some(cluster) = config.nats.as_ref().filter(|cluster| cluster.has_fallback) {
+        sink = cluster.summary_before(&sink) + ",";
+    }
     // What the kernel allows its sockets makes no difference to these.
     let sum = MemorySum::of(config, SocketMemory::default());
     let memory = |purpose| sum.bytes_for(purpose).div_ceil(1 << 20);

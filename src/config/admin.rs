@@ -57,6 +57,9 @@ struct Table {
     process: &'static str,
 }
 
+/// Where a forwarder listens whose table says nothing.
+pub const FORWARDER_PORT: u16 = 9726;
+
 const RECEIVER: Table = Table {
     name: "admin",
     about: "Metrics, health and status page over HTTP, read only; off when this table is absent.",
@@ -69,7 +72,7 @@ const FORWARDER: Table = Table {
     name: "forward_admin",
     about: "Metrics, health and status page of `ringmx forward` over HTTP, read only; off when this table is absent. The forwarder \
             takes a change with its next start.",
-    port: 9726,
+    port: FORWARDER_PORT,
     socket: "unix:/run/ringmx-forward/admin.sock",
     process: "forwarder",
 };

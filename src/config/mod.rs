@@ -44,7 +44,7 @@ mod tls;
 mod units;
 mod values;
 
-pub use admin::{Admin, AdminAddress};
+pub use admin::{Admin, AdminAddress, FORWARDER_PORT};
 pub use configuration::Config;
 pub use control::CONTROL_SOCKET_DEFAULT;
 pub use cut_through::{CutThrough, CutThroughRoute};

@@ -17,6 +17,7 @@ use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::handoff::message::{Message, Receipt};
 use crate::mail::outcome::{Outcome, Refused, TryAgain};
 use crate::nats::{Answer, LookError, Mail, Octets, Plan, Publisher};
+use crate::sink::worker::AbortOnPanic;
 use crate::sink::{Report, Site};
 
 /// A message is waited for so long. After that its stream is as a next hop that is down.
@@ -114,10 +115,11 @@ impl Stream {
                     let Ok(place) = Arc::clone(&window).acquire_owned().await else { return Ok(()) };
                     let desk = Rc::clone(&desk);
                     tokio::task::spawn_local(async move {
+                        // A message that nobody answers for would never be tried again.
+                        let _guard = AbortOnPanic;
                         desk.publish(outgoing).await;
                         drop(place);
                     });
-                    tokio::task::yield_now().await;
                 }
                 Waiting::Ended => return Ok(()),
                 Waiting::Nothing => {

@@ -67,10 +67,11 @@ pub(super) fn banner(
         Durability::Memory => "250 means: in memory, gone when the machine stops",
         Durability::None => "nothing: a message answered 250 may be lost",
     };
-    log.record(&events::SINK, at)
-        .text("into", opened.description.as_bytes())
-        .text("promise", promise.as_bytes())
-        .end();
+    let mut into = opened.description.clone();
+    if let Some(cluster) = config.nats.as_ref().filter(|cluster| cluster.has_fallback) {
+        into = cluster.summary_before(&into);
+    }
+    log.record(&events::SINK, at).text("into", into.as_bytes()).text("promise", promise.as_bytes()).end();
     let domains =
         if config.domains.is_empty() { "any domain (loopback only)" } else { "the configured domains" };
     log.record(&events::ACCEPTING, at).text("for", domains.as_bytes()).end();

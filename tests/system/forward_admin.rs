@@ -115,6 +115,21 @@ impl Forwarder {
         }
     }
 
+    /// What `ringmx status --forwarder` prints. The configuration leaves the port to the kernel, and nobody
+    /// could ask there.
+    fn said_on_a_terminal(&self, near: &Server) -> String {
+        let config = fs::read_to_string(near.folder().join("ringmx.toml")).expect("its configuration");
+        let (before, after) =
+            config.split_once("[forward_admin]\naddress = \"127.0.0.1:0\"").expect("it is there");
+        let file = near.folder().join("asked.toml");
+        let text = format!("{before}[forward_admin]\naddress = \"{}\"{after}", self.admin());
+        fs::write(&file, text).expect("a file");
+        let told = Command::new(program()).args(["status", "--forwarder", "--config"]).arg(&file).output();
+        let told = told.expect("it runs");
+        assert!(told.status.success(), "{told:?}");
+        String::from_utf8(told.stdout).expect("UTF-8")
+    }
+
     fn stop(mut self) {
         let id = Pid::from_raw(i32::try_from(self.child.id()).expect("an id")).expect("an id");
         kill_process(id, Signal::TERM).expect("it runs");
@@ -274,6 +289,10 @@ fn a_next_hop_that_is_down_is_told_and_is_no_reason_to_be_not_ready_at_once() {
     assert!(
         status["events"].as_array().expect("a list").iter().any(|event| event["event"] == "next-hop-down")
     );
+    let said = forwarder.said_on_a_terminal(&near);
+    for part in ["ringmx forwarder near.example.test", "Warning: ", "takes no mail for ", "suspended for "] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     // It comes back.
     let listener = TcpListener::bind(dead).expect("still free");
     let again =

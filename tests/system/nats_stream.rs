@@ -213,7 +213,13 @@ fn a_server_that_is_not_there_at_the_start_is_waited_for() {
 #[test]
 fn the_spool_has_what_the_stream_does_not_take_and_the_way_back_is_found() {
     let Some(mut nats) = NatsServer::start("", &[]) else { return };
-    let server = receiver(&nats, WITH_SPOOL);
+    let server = receiver(&nats, &format!("{WITH_SPOOL}[admin]\naddress = \"127.0.0.1:0\"\n"));
+    let status = || {
+        let told = support::http::get(server.admin_address(), "/status.json").body;
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        (told["cluster"].clone(), told["problems"].clone())
+    };
+    server.wait_for_log(|line| line.contains("into=\"nats stream MAIL, or spool "));
     id_of(&reply_to(&server, MESSAGE));
     assert_eq!((nats.messages("MAIL").len(), in_spool(&server)), (1, 0));
     let nats_envelope = nats.messages("MAIL")[0].field("Ringmx-Envelope").to_owned();
@@ -239,6 +245,13 @@ fn the_spool_has_what_the_stream_does_not_take_and_the_way_back_is_found() {
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
     assert_eq!(in_spool(&server), 21);
+    // It is sampled once a second.
+    wait_until(|| status().0["unanswered_total"] == 21);
+    let (cluster, problems) = status();
+    assert_eq!((&cluster["up"], &cluster["acknowledged_total"]), (&json!(false), &json!(1)), "{cluster}");
+    assert_eq!((&problems[0]["severity"], problems[1].is_null()), (&json!("warning"), true), "{problems}");
+    let page = support::http::get(server.admin_address(), "/").body;
+    assert!(page.contains("The stream of the cluster takes no mail: the spool has it"), "{page}");
     nats.start_again();
     wait_until(|| {
         id_of(&reply_to(&server, MESSAGE));

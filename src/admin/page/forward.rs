@@ -6,7 +6,8 @@ use super::markup::Text;
 use super::panels::{self, Said, or_dash, row, total_row};
 use super::{chart, filled};
 use crate::admin::status::figures::{bytes, count, micros, rate, seconds, wait};
-use crate::admin::status::forward::{Destination, ForwardRates, ForwardState, ForwardStatus, Host};
+use crate::admin::status::forward::{ForwardRates, ForwardState, ForwardStatus, Host};
+use crate::admin::status::words::{forward_state_word, takes, waits_for};
 
 const PAGE: &str =
     concat!(include_str!("head.html"), include_str!("forward.html"), include_str!("foot.html"));
@@ -19,7 +20,7 @@ pub fn page(status: &ForwardStatus) -> String {
 /// Writes what stands at a place of the page. False if there is no such place.
 fn fill(name: &str, status: &ForwardStatus, out: &mut String) -> bool {
     match name {
-        "title" => panels::title(word(status.state), &status.hostname, out),
+        "title" => panels::title(forward_state_word(status.state), &status.hostname, out),
         "name" => {
             let _ = write!(out, "ringmx forwarder <small>{}</small>", Text(&status.hostname));
         }
@@ -30,7 +31,7 @@ fn fill(name: &str, status: &ForwardStatus, out: &mut String) -> bool {
         "pulse" => panels::pulse(status.at_unix_ms, out),
         "verdict" => {
             let said = Said {
-                word: word(status.state),
+                word: forward_state_word(status.state),
                 sentence: sentence(status.state),
                 is_bad: status.state == ForwardState::NotReady,
                 is_ending: status.state == ForwardState::Draining,
@@ -55,16 +56,6 @@ fn fill(name: &str, status: &ForwardStatus, out: &mut String) -> bool {
         _ => return false,
     }
     true
-}
-
-/// The state in a word or two.
-fn word(state: ForwardState) -> &'static str {
-    match state {
-        ForwardState::Forwarding => "Forwarding",
-        ForwardState::Idle => "Ready",
-        ForwardState::NotReady => "Not forwarding",
-        ForwardState::Draining => "Stopping",
-    }
 }
 
 fn sentence(state: ForwardState) -> &'static str {
@@ -107,41 +98,19 @@ fn destinations(status: &ForwardStatus, out: &mut String) {
         return;
     }
     for one in &status.destinations {
-        let state = match one.down_seconds {
-            None => "takes mail".to_owned(),
-            Some(down) => format!("takes no mail for {}", seconds(down)),
-        };
+        let state = takes(one);
         let tone = if one.up { "good" } else { "bad" };
         let _ = write!(
             out,
-            "<table><caption><b>{}</b> <span class=\"state {tone}\">{state}</span> {}</caption><thead><tr><th scope=\"col\">Next hop</th>\
+            "<table><caption><b>{}</b> <span class=\"state {tone}\">{state}</span> \u{b7} {} \u{b7} {} delivered</caption><thead><tr><th scope=\"col\">Next hop</th>\
              <th scope=\"col\">state</th><th scope=\"col\" class=\"n\">open</th><th scope=\"col\" class=\"n\">busy</th></tr></thead><tbody>",
             Text(&one.destination),
-            of_queue(one)
+            waits_for(one),
+            count(one.delivered_total)
         );
         one.hosts.iter().for_each(|next_hop| host(next_hop, out));
         out.push_str("</tbody></table>");
     }
-}
-
-/// What waits for a destination, in words; what is none is left out.
-fn of_queue(one: &Destination) -> String {
-    let states = [
-        ("fresh", one.fresh),
-        ("due", one.due),
-        ("waiting", one.waiting),
-        ("busy", one.busy),
-        ("moving", one.moving),
-        ("held", one.held),
-    ];
-    let some: Vec<String> = states
-        .iter()
-        .filter(|(_, some)| *some > 0)
-        .map(|(state, some)| format!("{} {state}", count(*some)))
-        .collect();
-    let age = one.oldest_seconds.map_or_else(String::new, |age| format!(", the oldest of {}", seconds(age)));
-    let queue = if some.is_empty() { "nothing waits".to_owned() } else { some.join(", ") + &age };
-    format!("\u{b7} {queue} \u{b7} {} delivered", count(one.delivered_total))
 }
 
 fn host(host: &Host, out: &mut String) {
@@ -183,102 +152,13 @@ fn queue(status: &ForwardStatus, out: &mut String) {
 mod tests {
     use super::super::tests::{HOSTILE, text_of, well_formed};
     use super::*;
-    use crate::admin::status::forward::{ForwardThroughput, Queue};
-    use crate::admin::status::{Check, Event, Latency, Problem, Severity};
-
-    /// A status in which each figure is another one.
-    fn full() -> ForwardStatus {
-        let rates = |first: f64| ForwardRates {
-            delivered_per_second: first,
-            deferred_per_second: first + 1.0,
-            undeliverable_per_second: first + 2.0,
-        };
-        let host = |name: &str, state: &str| Host {
-            next_hop: name.to_owned(),
-            state: state.to_owned(),
-            state_seconds: 201,
-            why: "Connection refused".to_owned(),
-            next_probe_in_seconds: Some(37),
-            concurrency: 211,
-            connections_open: 221,
-            busy: 231,
-        };
-        let of = |name: &str, down_seconds: Option<u64>| Destination {
-            destination: name.to_owned(),
-            up: down_seconds.is_none(),
-            down_seconds,
-            fresh: 301,
-            due: 311,
-            waiting: 321,
-            busy: 331,
-            moving: 341,
-            held: 351,
-            oldest_seconds: Some(7_800),
-            connections_open: 361,
-            delivered_total: 371,
-            deferred_total: 381,
-            undeliverable_total: 391,
-            hosts: vec![host("smtp://one", if down_seconds.is_none() { "up" } else { "suspended" })],
-        };
-        ForwardStatus {
-            version: "0.1.0-a".to_owned(),
-            hostname: "mx1.example.org".to_owned(),
-            pid: 4_711,
-            at_unix_ms: 1_796_083_200_000,
-            uptime_seconds: 275_000,
-            state: ForwardState::Forwarding,
-            ready: Check { ok: true, reasons: vec![] },
-            healthy: Check { ok: true, reasons: vec![] },
-            problems: vec![Problem {
-                severity: Severity::Warning,
-                what: "something slow".to_owned(),
-                cure: "See it.".to_owned(),
-            }],
-            throughput: ForwardThroughput {
-                now: rates(101.0),
-                minute: rates(111.0),
-                quarter_hour: rates(121.0),
-                delivered_total: 131,
-                undeliverable_total: 141,
-                expired_total: 151,
-                delivered_by_second: vec![1; 900],
-                not_delivered_by_second: vec![2; 900],
-                ..ForwardThroughput::default()
-            },
-            delays: vec![Latency {
-                phase: "transmit".to_owned(),
-                count: 161,
-                p50_us: Some(171),
-                p90_us: Some(1_810),
-                p99_us: Some(19_100),
-                curve: vec![],
-            }],
-            destinations: vec![of("smtp://a", None), of("smtp://b", Some(185))],
-            queue: Queue {
-                window_bytes: 401 << 20,
-                later_bytes: 411 << 20,
-                dead_bytes: 421 << 20,
-                dead_messages: 431,
-                notices_held: 481,
-                unreadable_messages: 491,
-                log_lag_seconds: 0.441,
-                journal_sync_p50_us: Some(451),
-                journal_sync_p99_us: Some(4_610),
-                journal_failures_total: 471,
-            },
-            events: vec![Event {
-                at_unix_ms: 1_796_083_100_000,
-                level: "warning".to_owned(),
-                event: "next-hop-down".to_owned(),
-                text: "an event".to_owned(),
-            }],
-            ..ForwardStatus::default()
-        }
-    }
+    use crate::admin::status::Severity;
+    use crate::admin::status::forward::Destination;
+    use crate::admin::status::sample::full_of_forwarder;
 
     #[test]
     fn the_page_without_a_script_holds_each_figure() {
-        let text = text_of(&page(&full()));
+        let text = text_of(&page(&full_of_forwarder()));
         for figure in [
             "mx1.example.org",
             "0.1.0-a",
@@ -342,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_place_of_the_page_is_filled_and_each_once() {
-        let status = full();
+        let status = full_of_forwarder();
         let places: Vec<&str> =
             PAGE.split("<!--{").skip(1).map(|after| after.split_once("}-->").expect("an end").0).collect();
         for place in &places {
@@ -356,7 +236,7 @@ mod tests {
     #[test]
     fn it_is_well_formed_and_nothing_from_outside_is_markup() {
         let hostile = || HOSTILE.to_owned();
-        let mut status = full();
+        let mut status = full_of_forwarder();
         status.hostname = hostile();
         status.version = hostile();
         status.problems[0].what = hostile();
@@ -368,7 +248,7 @@ mod tests {
         status.events[0].level = hostile();
         status.events[0].event = hostile();
         status.events[0].text = hostile();
-        let (tame, wild) = (page(&full()), page(&status));
+        let (tame, wild) = (page(&full_of_forwarder()), page(&status));
         for tag in ["<script", "<img", "</main", "</code", "<!--"] {
             assert_eq!(wild.matches(tag).count(), tame.matches(tag).count(), "{tag}");
         }
@@ -380,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_needs_a_look_is_said_in_words() {
-        let mut status = full();
+        let mut status = full_of_forwarder();
         assert!(page(&status).contains("Warning.</strong> something slow"));
         status.problems[0].severity = Severity::Error;
         assert!(page(&status).contains("Error.</strong> something slow"));

@@ -190,7 +190,7 @@ pub(super) fn latency(latency: &[Latency], name_of: impl Fn(&str) -> String, out
     }
 }
 
-/// Content filters, the sinks, the room on their disk, and the spool.
+/// Content filters, the stream of a cluster, the sinks, the room on their disk, and the spool.
 pub(super) fn store(status: &Status, out: &mut String) {
     for filter in &status.filters {
         table_head(out, &format!("filter {}", filter.filter), if filter.up { "up" } else { "down" });
@@ -200,6 +200,16 @@ pub(super) fn store(status: &Status, out: &mut String) {
         row(out, "Without an answer", &count(filter.unanswered_total));
         row(out, "Time with it, half", &or_dash(filter.p50_us.map(micros)));
         row(out, "Time with it, 99 %", &or_dash(filter.p99_us.map(micros)));
+        out.push_str("</tbody></table>");
+    }
+    if let Some(cluster) = &status.cluster {
+        table_head(out, "stream of the cluster", if cluster.up { "up" } else { "down" });
+        row(out, "Messages that wait for it", &count(cluster.in_flight));
+        row(out, "Acknowledged since the start", &count(cluster.acknowledged_total));
+        row(out, "Not taken: no room, or too large", &count(cluster.refused_total));
+        row(out, "Without an acknowledgement", &count(cluster.unanswered_total));
+        row(out, "Time with it, half", &or_dash(cluster.p50_us.map(micros)));
+        row(out, "Time with it, 99 %", &or_dash(cluster.p99_us.map(micros)));
         out.push_str("</tbody></table>");
     }
     for sink in &status.sinks {
@@ -226,7 +236,7 @@ pub(super) fn store(status: &Status, out: &mut String) {
         row(out, "Consumer stands still for", &wait(spool.consumer_lag_seconds));
         out.push_str("</tbody></table>");
     }
-    if status.sinks.is_empty() {
+    if status.sinks.is_empty() && status.cluster.is_none() {
         out.push_str("<p class=\"none\">This sink keeps nothing and waits for nothing.</p>");
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, Event, Latency, Problem};
+use super::{Check, Event, Latency, Problem, Unreadable};
 
 /// The number of the shape below.
 pub const SHAPE: u32 = 1;
@@ -187,6 +187,11 @@ pub struct Queue {
 }
 
 impl ForwardStatus {
+    /// Reads the JSON.
+    pub fn from_json(json: &[u8]) -> Result<Self, Unreadable> {
+        super::read(json, SHAPE)
+    }
+
     /// The JSON, on one line.
     pub fn to_json(&self) -> String {
         // Nothing in it can fail: no map with odd keys, no writer.

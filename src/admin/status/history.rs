@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::judgement;
 use super::refusals::{self, Refused};
 use super::{
-    Bucket, Certificate, Check, Event, Filter, Latency, Memory, Rates, Refusal, Room, SHAPE, Shard, Sink,
-    Spool, Status, Throughput,
+    Bucket, Certificate, Check, Cluster, Event, Filter, Latency, Memory, Rates, Refusal, Room, SHAPE, Shard,
+    Sink, Spool, Status, Throughput,
 };
 use crate::metrics::{Phase, ShardValues, Snapshot, SpoolValues, Spread, StationAction, StationValues};
 use crate::timestamp::micros;
@@ -142,6 +142,7 @@ impl History {
             shards: self.shards(snapshot),
             refusals: self.refusals(total),
             filters: filters(snapshot),
+            cluster: snapshot.cluster().map(cluster),
             sinks: (snapshot.sink_workers > 0).then(|| self.sink(snapshot, total)).into_iter().collect(),
             memory: memory(snapshot, total),
             room: self.room(),
@@ -326,25 +327,40 @@ fn spool(values: &SpoolValues) -> Spool {
     }
 }
 
+/// Messages of a station that came to one of these.
+fn sum(values: &StationValues, wanted: &[StationAction]) -> u64 {
+    let counts = values.actions.iter().filter(|(action, _)| wanted.contains(action));
+    counts.map(|(_, count)| count).sum()
+}
+
 fn filters(snapshot: &Snapshot) -> Vec<Filter> {
     let filter = |(name, values): (&str, &StationValues)| {
-        let sum = |wanted: &[StationAction]| {
-            let counts = values.actions.iter().filter(|(action, _)| wanted.contains(action));
-            counts.map(|(_, count)| count).sum()
-        };
-        let unanswered = sum(&[StationAction::Unanswered]);
+        let unanswered = sum(values, &[StationAction::Unanswered]);
+        let refused = [StationAction::Refused, StationAction::PutOff, StationAction::Greylisted];
         Filter {
             filter: name.to_owned(),
             up: values.down == 0,
             in_flight: values.in_flight,
-            answered_total: sum(&StationAction::ALL) - unanswered,
-            refused_total: sum(&[StationAction::Refused, StationAction::PutOff, StationAction::Greylisted]),
+            answered_total: sum(values, &StationAction::ALL) - unanswered,
+            refused_total: sum(values, &refused),
             unanswered_total: unanswered,
             p50_us: values.duration.quantile(0.5),
             p99_us: values.duration.quantile(0.99),
         }
     };
     snapshot.filters().map(filter).collect()
+}
+
+fn cluster(values: &StationValues) -> Cluster {
+    Cluster {
+        up: values.down == 0,
+        in_flight: values.in_flight,
+        acknowledged_total: sum(values, &[StationAction::Delivered]),
+        refused_total: sum(values, &[StationAction::Refused, StationAction::PutOff]),
+        unanswered_total: sum(values, &[StationAction::Unanswered]),
+        p50_us: values.duration.quantile(0.5),
+        p99_us: values.duration.quantile(0.99),
+    }
 }
 
 fn certificates(snapshot: &Snapshot, now: SystemTime) -> Vec<Certificate> {

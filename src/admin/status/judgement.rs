@@ -41,6 +41,7 @@ pub fn problems(status: &Status) -> Vec<Problem> {
         checks(status, &mut found);
     }
     filters(status, &mut found);
+    cluster(status, &mut found);
     sinks(status, &mut found);
     store(status, &mut found);
     certificates(status, &mut found);
@@ -71,6 +72,16 @@ fn filters(status: &Status, found: &mut Vec<Problem>) {
         let what = format!("The content filter {} does not answer", filter.filter);
         let cure = "Is it running? The newest events say what is wrong. Mail is answered 451, or taken unchecked, as `on_failure` says.";
         add(found, Severity::Error, what, cure);
+    }
+}
+
+/// Without a fallback no mail is taken, which a check says.
+fn cluster(status: &Status, found: &mut Vec<Problem>) {
+    let is_down = status.cluster.as_ref().is_some_and(|cluster| !cluster.up);
+    if is_down && !status.sinks.is_empty() {
+        let what = "The stream of the cluster takes no mail: the spool has it".to_owned();
+        let cure = "Has the stream a majority of its servers? The newest events say what is wrong. The forwarder brings what the spool has to it later.";
+        add(found, Severity::Warning, what, cure);
     }
 }
 
@@ -138,7 +149,7 @@ fn memory(status: &Status, found: &mut Vec<Problem>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Certificate, Memory, Room, Sink, Spool};
+    use super::super::{Certificate, Cluster, Memory, Room, Sink, Spool};
     use super::*;
 
     fn well() -> Status {
@@ -205,6 +216,16 @@ mod tests {
         );
         assert_eq!(found.len(), 9, "{found:?}");
         assert!(found.iter().any(|problem| problem.what.contains("ends in 1 day")), "{found:?}");
+    }
+
+    #[test]
+    fn a_stream_that_takes_no_mail_is_trouble_of_its_own_only_where_the_spool_has_it() {
+        let with =
+            |up, sinks| Status { cluster: Some(Cluster { up, ..Cluster::default() }), sinks, ..well() };
+        let spool = || vec![Sink { sink: "spool".into(), ..Sink::default() }];
+        assert_eq!(severities(&with(true, spool())), []);
+        assert_eq!(severities(&with(false, spool())), [Severity::Warning]);
+        assert_eq!(severities(&with(false, Vec::new())), [], "a check says it");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The words that the page and `ringmx status` share.
 
+use super::forward::{Destination, ForwardState};
 use super::{State, figures};
 
 /// The state in a word or two.
@@ -9,6 +10,44 @@ pub fn state_word(state: State) -> &'static str {
         State::Idle => "Ready",
         State::NotReady => "Not receiving",
         State::Draining => "Stopping",
+    }
+}
+
+/// The state of a forwarder in a word or two.
+pub fn forward_state_word(state: ForwardState) -> &'static str {
+    match state {
+        ForwardState::Forwarding => "Forwarding",
+        ForwardState::Idle => "Ready",
+        ForwardState::NotReady => "Not forwarding",
+        ForwardState::Draining => "Stopping",
+    }
+}
+
+/// What waits for a destination, in words; what is none is left out.
+pub fn waits_for(one: &Destination) -> String {
+    let states = [
+        ("fresh", one.fresh),
+        ("due", one.due),
+        ("waiting", one.waiting),
+        ("busy", one.busy),
+        ("moving", one.moving),
+        ("held", one.held),
+    ];
+    let some: Vec<String> = states
+        .iter()
+        .filter(|(_, some)| *some > 0)
+        .map(|(state, some)| format!("{} {state}", figures::count(*some)))
+        .collect();
+    let age = one.oldest_seconds;
+    let age = age.map_or_else(String::new, |age| format!(", the oldest of {}", figures::seconds(age)));
+    if some.is_empty() { "nothing waits".to_owned() } else { some.join(", ") + &age }
+}
+
+/// Whether a destination takes mail, in words.
+pub fn takes(one: &Destination) -> String {
+    match one.down_seconds {
+        None => "takes mail".to_owned(),
+        Some(down) => format!("takes no mail for {}", figures::seconds(down)),
     }
 }
 

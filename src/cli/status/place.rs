@@ -1,10 +1,13 @@
-//! Where a running server is asked for its status: at the control socket, else at the address of `[admin]`.
+//! Where a running receiver is asked for its status: at the control socket, else at the address of `[admin]`.
+//! A forwarder is asked at that of `[forward_admin]`.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::said::Said;
+use crate::admin::status::forward::{self, ForwardStatus};
 use crate::admin::status::{SHAPE, Status, Unreadable};
 use crate::cli::control::{self, Unanswered};
 use crate::config::{self, AdminAddress, Config};
@@ -15,9 +18,17 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// More is no status.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
-/// Where the server can be asked.
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Receiver,
+    Forwarder,
+}
+
+/// Where it can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
+    who: Who,
     control: Option<PathBuf>,
     admin: Option<AdminAddress>,
 }
@@ -26,7 +37,7 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) json: String,
-    pub(super) status: Status,
+    pub(super) said: Said,
 }
 
 /// Why a place gave no answer.
@@ -42,17 +53,33 @@ impl Place {
     pub(super) fn of(file: Option<&Path>) -> Result<Self, String> {
         let Some(file) = file else {
             let control = Some(PathBuf::from(config::CONTROL_SOCKET_DEFAULT));
-            return Ok(Self { control, admin: Config::embedded_default().admin.map(|admin| admin.address) });
+            let admin = Config::embedded_default().admin.map(|admin| admin.address);
+            return Ok(Self { who: Who::Receiver, control, admin });
         };
         let config = control::configuration(file)?;
-        let place = Self { control: config.control, admin: config.admin.map(|admin| admin.address) };
-        if place == (Self { control: None, admin: None }) {
+        let (control, admin) = (config.control, config.admin.map(|admin| admin.address));
+        if control.is_none() && admin.is_none() {
             let file = file.display();
             return Err(format!(
                 "{file}: there is neither [control] nor [admin], so nobody can ask its server"
             ));
         }
-        Ok(place)
+        Ok(Self { who: Who::Receiver, control, admin })
+    }
+
+    /// Of the forwarder that runs with this configuration file, or with one that names no other address.
+    pub(super) fn of_forwarder(file: Option<&Path>) -> Result<Self, String> {
+        let admin = match file {
+            None => AdminAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, config::FORWARDER_PORT))),
+            Some(file) => {
+                let admin = control::configuration(file)?.forward_admin;
+                let file = file.display();
+                let absent =
+                    || format!("{file}: there is no [forward_admin], so nobody can ask its forwarder");
+                admin.ok_or_else(absent)?.address
+            }
+        };
+        Ok(Self { who: Who::Forwarder, control: None, admin: Some(admin) })
     }
 
     /// Asks at one place after the other.
@@ -60,34 +87,49 @@ impl Place {
         let mut silent = Vec::new();
         if let Some(socket) = &self.control {
             match ask_control(socket) {
-                Ok(json) => return read(json, &socket.display().to_string()),
+                Ok(json) => return read(self.who, json, &socket.display().to_string()),
                 Err(why) => silent.push(why),
             }
         }
         if let Some(address) = &self.admin {
             match ask_admin(address) {
-                Ok(json) => return read(json, &address.to_string()),
+                Ok(json) => return read(self.who, json, &address.to_string()),
                 Err(why) => silent.push(why),
             }
         }
-        Err(why(&silent))
+        Err(why(self.who, &silent))
     }
 }
 
-fn why(silent: &[Silent]) -> String {
-    let mut text = silent.iter().map(|silent| silent.text.as_str()).collect::<Vec<_>>().join("\n");
-    if silent.iter().all(|silent| silent.is_nobody) {
-        text += "\nno server answers: does it run (`systemctl status ringmx`)? If it runs with another file, name it: --config FILE";
+fn why(who: Who, silent: &[Silent]) -> String {
+    let text = silent.iter().map(|silent| silent.text.as_str()).collect::<Vec<_>>().join("\n");
+    if !silent.iter().all(|silent| silent.is_nobody) {
+        return text;
     }
-    text
+    let (nobody, unit) = match who {
+        Who::Receiver => ("no server answers", "ringmx"),
+        Who::Forwarder => ("no forwarder answers", "ringmx-forward"),
+    };
+    format!(
+        "{text}\n{nobody}: does it run (`systemctl status {unit}`)? If it runs with another file, name it: --config FILE"
+    )
 }
 
-fn read(json: String, place: &str) -> Result<Told, String> {
-    match Status::from_json(json.as_bytes()) {
-        Ok(status) => Ok(Told { json, status }),
+fn read(who: Who, json: String, place: &str) -> Result<Told, String> {
+    let (own_shape, said) = match who {
+        Who::Receiver => {
+            (SHAPE, Status::from_json(json.as_bytes()).map(|status| Said::Receiver(Box::new(status))))
+        }
+        Who::Forwarder => {
+            let status = ForwardStatus::from_json(json.as_bytes());
+            (forward::SHAPE, status.map(|status| Said::Forwarder(Box::new(status))))
+        }
+    };
+    match said {
+        Ok(said) => Ok(Told { json, said }),
         Err(Unreadable::OtherShape(shape, version)) => Err(format!(
             "{place}: the server is of version {version}, whose status has the shape {shape}; this program is of version {} and \
-             reads the shape {SHAPE}: use the program of the server's version, or `curl` its /status.json",
+             reads the shape {own_shape}: use the program of the server's version, or `curl` its /status.json",
             env!("CARGO_PKG_VERSION")
         )),
         Err(Unreadable::NoStatus(error)) => Err(format!(
@@ -189,19 +231,20 @@ mod tests {
 
     #[test]
     fn another_version_is_named() {
-        let told = read(r#"{"shape":99,"version":"7.1"}"#.to_owned(), "/run/x").expect_err("another shape");
+        let told = read(Who::Receiver, r#"{"shape":99,"version":"7.1"}"#.to_owned(), "/run/x")
+            .expect_err("another shape");
         assert!(
             told.contains("version 7.1") && told.contains("shape 99") && told.starts_with("/run/x: "),
             "{told}"
         );
-        let told = read("<html>".to_owned(), "/run/x").expect_err("no status");
+        let told = read(Who::Forwarder, "<html>".to_owned(), "/run/x").expect_err("no status");
         assert!(told.contains("no status"), "{told}");
     }
 
     #[test]
     fn nobody_is_told_apart_from_somebody_who_may_not_answer() {
         let silent = |is_nobody| Silent { text: "x".to_owned(), is_nobody };
-        assert!(why(&[silent(true), silent(true)]).contains("systemctl status"));
-        assert_eq!(why(&[silent(false), silent(true)]), "x\nx");
+        assert!(why(Who::Forwarder, &[silent(true)]).contains("systemctl status ringmx-forward"));
+        assert_eq!(why(Who::Receiver, &[silent(false), silent(true)]), "x\nx");
     }
 }

@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::lines::{Line, Tone, clock, events, figures, fit};
+use super::lines::{Line, Tone, clock, events, fit};
 use super::place::{Place, Told};
-use crate::admin::status::Status;
+use super::said::Said;
 
 /// How often the server is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const EVENTS_MIN: usize = 4;
 const SIZE: (usize, usize) = (80, 24);
 
 /// Shows it until it is to end.
-pub(super) fn run(place: Place, first: Status) -> io::Result<()> {
+pub(super) fn run(place: Place, first: Said) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(live(place, first));
     // An answer that does not come is not waited for.
@@ -34,7 +34,7 @@ pub(super) fn run(place: Place, first: Status) -> io::Result<()> {
     result
 }
 
-async fn live(place: Place, first: Status) -> io::Result<()> {
+async fn live(place: Place, first: Said) -> io::Result<()> {
     let mut ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .into_iter()
         .map(signal)
@@ -42,7 +42,7 @@ async fn live(place: Place, first: Status) -> io::Result<()> {
     let mut resized = signal(SignalKind::window_change())?;
     let terminal = Terminal::enter()?;
     let mut keys = terminal.keys();
-    let mut shown = Shown { status: first, stale: None };
+    let mut shown = Shown { said: first, stale: None };
     let mut answer: Option<JoinHandle<Result<Told, String>>> = None;
     let mut next = Instant::now() + ASK_EVERY;
     loop {
@@ -70,7 +70,7 @@ async fn live(place: Place, first: Status) -> io::Result<()> {
 
 /// What is on the screen.
 struct Shown {
-    status: Status,
+    said: Said,
     /// Why it is no longer brought up to date.
     stale: Option<String>,
 }
@@ -78,7 +78,7 @@ struct Shown {
 impl Shown {
     fn take(&mut self, told: Result<Told, String>) {
         match told {
-            Ok(told) => *self = Self { status: told.status, stale: None },
+            Ok(told) => *self = Self { said: told.said, stale: None },
             Err(why) => self.stale = Some(why),
         }
     }
@@ -124,11 +124,11 @@ fn screen(shown: &Shown, columns: usize, rows: usize) -> Vec<Line> {
     let mut all = Vec::new();
     if let Some(why) = &shown.stale {
         let why = why.lines().next().unwrap_or_default();
-        let since = clock(shown.status.at_unix_ms);
+        let since = clock(shown.said.at_unix_ms());
         all.push(Line::new(Tone::Bad, fit(&format!("STALE since {since}: no answer: {why}"), columns)));
     }
-    all.extend(figures(&shown.status, columns));
-    let mut news = events(&shown.status, columns);
+    all.extend(shown.said.figures(columns));
+    let mut news = events(shown.said.events(), columns);
     let room = rows.saturating_sub(1);
     let is_cut = all.len() + news.len() > room;
     if is_cut {
@@ -225,12 +225,12 @@ impl Keys {
 mod tests {
     use super::*;
     use crate::admin::status::sample::full;
-    use crate::admin::status::{Latency, Shard};
+    use crate::admin::status::{Latency, Shard, Status};
 
     #[test]
     fn a_screen_has_at_most_its_rows_and_says_how_it_is_left() {
         for stale in [None, Some("gone\nfor ever".to_owned())] {
-            let shown = Shown { status: Status::default(), stale };
+            let shown = Shown { said: Said::Receiver(Box::default()), stale };
             for (columns, rows) in [(80, 24), (40, 10), (200, 60), (1, 1), (20, 2)] {
                 let screen = screen(&shown, columns, rows);
                 assert!(screen.len() <= rows, "{columns} x {rows}");
@@ -246,11 +246,12 @@ mod tests {
 
     #[test]
     fn a_terminal_of_80_by_24_shows_the_state_each_shard_and_the_newest_events() {
-        let mut status = full();
+        // A stream besides a filter needs a taller one.
+        let mut status = Status { cluster: None, ..full() };
         let shard = |shard| Shard { shard, ..Shard::default() };
         status.shards = vec![shard(0), shard(1)];
         status.latency = vec![Latency { phase: "store".to_owned(), ..Latency::default() }; 8];
-        let all = screen(&Shown { status, stale: None }, 80, 24);
+        let all = screen(&Shown { said: Said::Receiver(Box::new(status)), stale: None }, 80, 24);
         let text: String = all.iter().map(Line::plain).collect();
         for word in ["Receiving: 1 problem", "something slow", "Latency", "Shard", "store_full"] {
             assert!(text.contains(word), "{word:?}:\n{text}");

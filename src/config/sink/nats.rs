@@ -326,6 +326,13 @@ fn subject(text: &str) -> Result<String, String> {
     })
 }
 
+impl Nats {
+    /// What it is, in a few words for the operator, before what it leaves to its fallback.
+    pub fn summary_before(&self, fallback: &str) -> String {
+        format!("{}, or {fallback}", self.summary())
+    }
+}
+
 impl SinkFacts for Nats {
     fn summary(&self) -> String {
         format!("nats stream {}", self.stream)

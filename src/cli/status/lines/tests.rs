@@ -1,15 +1,20 @@
 //! What a terminal shows of a status, at every width.
 
+use super::super::said::Said;
 use super::*;
+use crate::admin::status::Status;
 use crate::admin::status::sample::full;
-use crate::admin::status::{Event, Problem};
+
+fn lines(status: &Status, width: usize) -> Vec<Line> {
+    Said::Receiver(Box::new(status.clone())).lines(width)
+}
 
 fn text(status: &Status, width: usize) -> String {
     lines(status, width).iter().map(Line::plain).collect::<String>().replace('\u{a0}', " ")
 }
 
 /// The figures that a narrow terminal shows, too.
-const FIGURES: [&str; 25] = [
+const FIGURES: [&str; 27] = [
     "mx1.example.org",
     "0.1.0-a",
     "generation 17",
@@ -28,7 +33,9 @@ const FIGURES: [&str; 25] = [
     "22 %",
     "211",
     "201",
+    "254",
     "261",
+    "263",
     "281",
     "421 GiB",
     "215 d 12 h",
