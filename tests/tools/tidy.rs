@@ -6,6 +6,7 @@
 
 mod circles;
 mod loadgen;
+mod locks;
 mod ratchet;
 mod sizes;
 mod widths;
