@@ -15,7 +15,7 @@ pub fn summary(config: &Config) -> String {
     };
     let mut sink = config.sink.facts().summary();
     if let Some(cluster) = config.nats.as_ref().filter(|cluster| cluster.has_fallback) {
-        sink = cluster.summary_before(&sink) + ",";
+        sink = cluster.summary_before(&sink);
     }
     // What the kernel allows its sockets makes no difference to these.
     let sum = MemorySum::of(config, SocketMemory::default());

@@ -86,7 +86,7 @@ fn throughput(status: &ForwardStatus, width: usize) -> Vec<Line> {
         row("refused for good", &count(of.undeliverable_total), width),
         row("expired", &count(of.expired_total), width),
     ];
-    let mut block = titled(table_row("Recipients a second", &heading, width), rows);
+    let mut block = titled(table_row("A second", &heading, width), rows);
     let curve = sparkline(&of.delivered_by_second, width);
     if !curve.is_empty() {
         block.push(Line::new(Tone::Soft, curve));
@@ -107,7 +107,7 @@ fn queue(status: &ForwardStatus, width: usize) -> Vec<Line> {
         row("messages that cannot be read", &count(queue.unreadable_messages), width),
         row("behind the spool", &wait(queue.log_lag_seconds), width),
         row("time to note, half / 99 %", &notes.join(" / "), width),
-        row("notes that failed, since the start", &count(queue.journal_failures_total), width),
+        row("notes that failed", &count(queue.journal_failures_total), width),
     ];
     titled(fit("Queue and journal", width), rows)
 }

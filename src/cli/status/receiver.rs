@@ -83,11 +83,11 @@ fn store(status: &Status, width: usize) -> Vec<Line> {
     if let Some(cluster) = &status.cluster {
         rows.push(row("stream of the cluster", if cluster.up { "up" } else { "down" }, width));
         rows.push(row("messages that wait for it", &count(cluster.in_flight), width));
-        let messages =
-            [cluster.acknowledged_total, cluster.refused_total, cluster.unanswered_total].map(count);
-        rows.push(row("acknowledged / not taken / without", &messages.join(" / "), width));
+        rows.push(row("acknowledged", &count(cluster.acknowledged_total), width));
+        let others = [cluster.refused_total, cluster.unanswered_total].map(count);
+        rows.push(row("not taken / no answer", &others.join(" / "), width));
         let time = [cluster.p50_us, cluster.p99_us].map(|figure| or_dash(figure.map(micros)));
-        rows.push(row("time with it, half / 99 %", &time.join(" / "), width));
+        rows.push(row("half / 99 %", &time.join(" / "), width));
     }
     for sink in &status.sinks {
         rows.push(row(
