@@ -74,8 +74,11 @@ fn get(address: SocketAddr) -> io::Result<String> {
     let (mut answer, mut portion) = (Vec::new(), [0; 16 * 1024]);
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() || answer.len() > ANSWER_BYTES_MAX {
+        if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
+        }
+        if answer.len() > ANSWER_BYTES_MAX {
+            return Err(io::Error::other("its answer is too long"));
         }
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut portion)? {

@@ -191,6 +191,13 @@ fn without_a_spool_mail_is_put_off_and_nobody_is_ready() {
     wait_until(|| ready() == 503);
     let readyz = support::http::get(server.admin_address(), "/readyz").body;
     assert!(readyz.contains("cluster"), "{readyz}");
+    wait_until(|| {
+        let told = support::http::get(server.admin_address(), "/status.json").body;
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        let problems = told["problems"].as_array().expect("a list");
+        assert!(problems.iter().all(|problem| problem["severity"] == "error"), "no spool has it: {told}");
+        told["cluster"]["up"] == false && !problems.is_empty()
+    });
     nats.start_again();
     wait_until(|| ready() == 200);
     id_of(&reply_to(&server, MESSAGE));

@@ -78,7 +78,7 @@ fn filters(status: &Status, found: &mut Vec<Problem>) {
 /// Without a fallback no mail is taken, which a check says.
 fn cluster(status: &Status, found: &mut Vec<Problem>) {
     let is_down = status.cluster.as_ref().is_some_and(|cluster| !cluster.up);
-    if is_down && !status.sinks.is_empty() {
+    if is_down && status.spool.is_some() {
         let what = "The stream of the cluster takes no mail: the spool has it".to_owned();
         let cure = "Has the stream a majority of its servers? The newest events say what is wrong. The forwarder brings what the spool has to it later.";
         add(found, Severity::Warning, what, cure);
@@ -220,12 +220,16 @@ mod tests {
 
     #[test]
     fn a_stream_that_takes_no_mail_is_trouble_of_its_own_only_where_the_spool_has_it() {
-        let with =
-            |up, sinks| Status { cluster: Some(Cluster { up, ..Cluster::default() }), sinks, ..well() };
-        let spool = || vec![Sink { sink: "spool".into(), ..Sink::default() }];
-        assert_eq!(severities(&with(true, spool())), []);
-        assert_eq!(severities(&with(false, spool())), [Severity::Warning]);
-        assert_eq!(severities(&with(false, Vec::new())), [], "a check says it");
+        let with = |up, spool| Status {
+            cluster: Some(Cluster { up, ..Cluster::default() }),
+            // That of a stream without a fallback only refuses.
+            sinks: vec![Sink { sink: "nats".into(), ..Sink::default() }],
+            spool,
+            ..well()
+        };
+        assert_eq!(severities(&with(true, Some(Spool::default()))), []);
+        assert_eq!(severities(&with(false, Some(Spool::default()))), [Severity::Warning]);
+        assert_eq!(severities(&with(false, None)), [], "a check says it");
     }
 
     #[test]
