@@ -117,18 +117,16 @@ impl Station {
 /// # Errors
 /// What forbids to start.
 pub fn first_look(stations: &[Station]) -> Result<FirstFound, String> {
-    #[cfg_attr(not(feature = "nats"), allow(unused_mut))]
     let mut all = FirstFound::default();
     for station in stations {
-        match &station.kind {
-            Kind::Filter(_) | Kind::NextHops { .. } => {}
+        let found = match &station.kind {
+            Kind::Filter(plan) => filter::first_look(plan).map_err(|error| error.to_string())?,
+            Kind::NextHops { .. } => continue,
             #[cfg(feature = "nats")]
-            Kind::Nats(plan) => {
-                let found = nats::first_look(plan)?;
-                all.notes.extend(found.notes);
-                all.warnings.extend(found.warnings);
-            }
-        }
+            Kind::Nats(plan) => nats::first_look(plan)?,
+        };
+        all.notes.extend(found.notes);
+        all.warnings.extend(found.warnings);
     }
     Ok(all)
 }

@@ -29,7 +29,11 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects, and agrees with the milter on what is spoken.
     pub(super) async fn open(address: &MapAddress, deadline: Instant) -> Result<Self, Trouble> {
-        let stream = Stream::open(address, deadline).await.map_err(Trouble::host)?;
+        Self::agree(Stream::open(address, deadline).await.map_err(Trouble::host)?, deadline).await
+    }
+
+    /// Agrees with the milter on what is spoken.
+    pub(super) async fn agree(stream: Stream, deadline: Instant) -> Result<Self, Trouble> {
         let mut connection = Self { stream, session: Session::new(), input: Vec::new(), output: Vec::new() };
         match connection.go_on(deadline).await {
             Step::Over(fault) => Err(Trouble::Host(fault.to_string())),

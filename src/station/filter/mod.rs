@@ -29,8 +29,13 @@ use crate::mail::foreign_reply::Stranger;
 use crate::metrics::{StationAction, StationMetrics};
 use crate::sink::Report;
 use crate::sink::Site;
+use crate::station::first_found::FirstFound;
 use crate::station::idle::Idle;
 use crate::station::standing::Standing;
+use crate::station::stream::Stream;
+
+/// A milter has so long for the first look at it, which the start waits for.
+const LOOK_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// It has so long to let somebody connect, and to answer a probe.
 const OPENING_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -104,6 +109,35 @@ impl Plan {
     pub(super) fn rules(&self) -> Rules {
         self.rules.clone()
     }
+}
+
+/// Agrees with a milter as each connection does, so that one that insists on what it may not do is told of
+/// before the first message comes. Who is not there was told of by the check of the configuration.
+///
+/// # Errors
+/// There is no thread to ask from.
+pub(super) fn first_look(plan: &Plan) -> io::Result<FirstFound> {
+    let mut found = FirstFound::default();
+    let Talk::Milter(address) = &plan.talk else { return Ok(found) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let fault = runtime.block_on(async {
+        let deadline = (Instant::now() + LOOK_WAIT_MAX).into();
+        let stream = Stream::open(address, deadline).await.ok()?;
+        match milter::Connection::agree(stream, deadline).await {
+            Ok(connection) => {
+                connection.quit(deadline).await;
+                None
+            }
+            Err(Trouble::Host(why) | Trouble::Stale(why) | Trouble::Message(why)) => Some(why),
+        }
+    });
+    let consequence = match plan.rules.otherwise {
+        Passage::GoesOn => "mail is taken unchecked",
+        _ => "clients are told to come again (451)",
+    };
+    let warning = |why| format!("the filter {}: {why}; until that is mended {consequence}", plan.name);
+    found.warnings.extend(fault.map(warning));
+    Ok(found)
 }
 
 /// A connection that is kept.

@@ -87,6 +87,19 @@ fn a_milter_that_makes_no_sense_is_451_and_the_log_says_why() {
     });
 }
 
+#[test]
+fn a_milter_that_insists_is_told_of_at_the_start() {
+    let fake = FakeMilter::at(b'O', vec![agrees(0x7F, 0)]);
+    let server = receiver(&milter(&fake.socket(), ""), "");
+    let line = server.wait_for_log(|line| line.contains("\"level\":\"warning\""));
+    let words =
+        "the filter milter: the milter insists on what is not offered: replacing the body (SMFIF_CHGBODY)";
+    assert!(line.contains(words) && line.contains("451"), "{line}");
+    let polite = FakeMilter::polite();
+    let server = receiver(&milter(&polite.socket(), ""), "");
+    assert!(!server.log().iter().any(|line| line.contains("the filter milter: ")), "{:#?}", server.log());
+}
+
 /// What it may have said because of the message: no other message has to do with that.
 fn faults_about_a_message() -> Vec<(u8, Vec<Act>, &'static str)> {
     vec![
