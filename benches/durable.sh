@@ -13,6 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . benches/ready.sh
+. benches/postfix.sh
 fs=${1:-ext4} rounds=${2:-3} messages=${3:-40000} load=${4:-b}
 case $load in
   b) size=4096 connections=50 ;;
@@ -23,11 +24,10 @@ esac
 ringmx=target/release/ringmx loadgen=target/release/loadgen
 [ -x $ringmx ] && [ -x $loadgen ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/durable.XXXXXX") loop='' receiver='' consumer=''
-postfix_up=''
 clean() {
   [ -z "$consumer" ] || kill "$consumer" 2>/dev/null || true
   [ -z "$receiver" ] || kill -KILL "$receiver" 2>/dev/null || true
-  [ -z "$postfix_up" ] || postfix -c "$work/postfix" stop >/dev/null 2>&1 || true
+  postfix_stop
   wait 2>/dev/null || true
   umount -l "$work/disk" 2>/dev/null || true
   [ -z "$loop" ] || losetup -d "$loop"
@@ -105,37 +105,6 @@ disk() {
   echo "disk $rate nan nan" >>"$work/table"
 }
 
-postfix_start() {
-  command -v postfix >/dev/null || { echo "no Postfix here" >&2; return 1; }
-  mkdir -p "$work/postfix" "$work/disk/postfix/data"
-  chown postfix "$work/disk/postfix/data"; chmod 755 "$work" "$work/disk" "$work/postfix"
-  sed -e 's/^smtp      inet  n       -       y /127.0.0.1:2795 inet  n       -       n /' -e 's/^\([a-z]*  *[a-z]*  *[-n]  *-  *\)y/\1n/' /etc/postfix/master.cf >"$work/postfix/master.cf"
-  cat >"$work/postfix/main.cf" <<CF
-compatibility_level = 3.6
-queue_directory = $work/disk/postfix/spool
-data_directory = $work/disk/postfix/data
-command_directory = /usr/sbin
-daemon_directory = $(postconf -h daemon_directory)
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = mx.example.test
-mydestination = example.test
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-local_recipient_maps =
-smtpd_recipient_restrictions = check_client_access static:HOLD, permit
-mynetworks = 127.0.0.0/8
-smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_client_connection_count_limit = 0
-default_process_limit = 100
-maillog_file = /dev/stdout
-CF
-  mkdir -p "$work/disk/postfix/spool"
-  taskset -c 0 postfix -c "$work/postfix" start >"$work/postfix.log" 2>&1 && postfix_up=1
-  sleep 2
-}
-postfix_pids() { local master; master=$(tr -d ' ' <"$work/disk/postfix/spool/pid/master.pid"); echo "$master" $(pgrep -P "$master" || true); }
-
 for round in $(seq "$rounds"); do
   disk
   serve discard 2790 'kind = "discard"'; run discard 2790 "$messages" "$receiver"; stop
@@ -152,11 +121,11 @@ path = \"$work/disk/maildir\""; run maildir 2792 "$messages" "$receiver"; stop; 
     taskset -c 0 "$NULLSMTP" 2793 "$work/disk/null.log" 512 & receiver=$!
     sleep 3; run nullsmtp-log 2793 "$messages" "$receiver"; kill "$receiver"; wait "$receiver" 2>/dev/null || true; receiver=''; rm -f "$work/disk/null.log"
   fi
-  if postfix_start; then
+  if postfix_start 2795 "$work/disk/postfix" $'myhostname = mx.example.test\nmydestination = example.test'; then
     # Warm: the processes of all connections are there.
     taskset -c 1 $loadgen 127.0.0.1:2795 -m 200 -c $connections -s ${size}B >/dev/null 2>&1 || true
     run postfix 2795 $((messages / 20)) "$(postfix_pids)"
-    postfix -c "$work/postfix" stop >/dev/null 2>&1 || true; postfix_up=''; rm -rf "$work/disk/postfix"
+    postfix_stop
   fi
 done
 python3 - "$work/table" "$fs" "$load" <<'PY'

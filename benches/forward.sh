@@ -14,12 +14,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . benches/forwarding.sh
+. benches/postfix.sh
 rounds=${1:-3} messages=${2:-20000} rate=${3:-2000} seconds=${4:-20}
 # A message costs Postfix many times as much.
 postfix_messages=$((messages / 4 > 0 ? messages / 4 : 1))
-postfix_up=''
 end() {
-  [ -z "$postfix_up" ] || postfix -c "$work/postfix" stop >/dev/null 2>&1 || true
+  postfix_stop
   clean
 }
 trap end EXIT
@@ -54,40 +54,20 @@ drain() {
   stop "$forwarder"; forwarder=''
 }
 
-postfix_start() {
-  mkdir -p "$work/postfix/data" "$work/postfix/spool"
-  chown postfix "$work/postfix/data"; chmod 755 "$work" "$work/postfix"
-  sed -e 's/^smtp      inet  n       -       y /127.0.0.1:2835 inet  n       -       n /' -e 's/^\([a-z]*  *[a-z]*  *[-n]  *-  *\)y/\1n/' /etc/postfix/master.cf >"$work/postfix/master.cf"
-  cat >"$work/postfix/main.cf" <<CF
-compatibility_level = 3.6
-queue_directory = $work/postfix/spool
-data_directory = $work/postfix/data
-command_directory = /usr/sbin
-daemon_directory = $(postconf -h daemon_directory)
-mail_owner = postfix
-setgid_group = postdrop
+beside() {
+  postfix_start 2835 "$work/queue" "$(cat <<CF
 myhostname = near.example.test
 mydestination =
 relay_domains = example.test
 relayhost = [127.0.0.1]:2825
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-smtpd_recipient_restrictions = check_client_access static:HOLD, permit
-mynetworks = 127.0.0.0/8
-smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_client_connection_count_limit = 0
-default_process_limit = 100
 smtp_destination_concurrency_limit = 20
 relay_destination_concurrency_limit = 20
 initial_destination_concurrency = 20
 smtp_connection_cache_destinations = [127.0.0.1]:2825
 smtp_tls_security_level = none
-maillog_file = /dev/stdout
 CF
-  taskset -c 0 postfix -c "$work/postfix" start >"$work/postfix.log" 2>&1 && postfix_up=1
-  sleep 2
+  )"
 }
-postfix_pids() { local master; master=$(tr -d ' ' <"$work/postfix/spool/pid/master.pid"); echo "$master" $(pgrep -P "$master" || true); }
 
 # Microseconds of CPU of the master, of those that it has waited for, and of its processes now.
 postfix_cpu() {
@@ -108,7 +88,7 @@ released() {
   row postfix "$postfix_messages" $(($(now) - start)) $(($(postfix_cpu) - cpu))
 }
 
-if command -v postfix >/dev/null && [ "$(id -u)" = 0 ]; then postfix_start; else echo "no Postfix here, or not root: left out" >&2; fi
+if command -v postfix >/dev/null && [ "$(id -u)" = 0 ]; then beside; else echo "no Postfix here, or not root: left out" >&2; fi
 for _ in $(seq "$rounds"); do
   drain
   [ -z "$postfix_up" ] || released
@@ -123,7 +103,7 @@ for name, all in rows.items():
     rate, cpu = (statistics.median(column) for column in zip(*all))
     print(f"{name:10} {rate:9.0f} messages/s {cpu:8.1f} us CPU a message   ({len(all)} rounds: {', '.join(f'{r:.0f}' for r, _ in all)})")
 PY
-if [ -n "$postfix_up" ]; then postfix -c "$work/postfix" stop >/dev/null 2>&1 || true; postfix_up=''; fi
+postfix_stop
 
 echo "at $rate/s for $seconds s, received and forwarded at once:"
 rm -rf "$work/spool"

@@ -14,14 +14,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . benches/ready.sh
+. benches/postfix.sh
 rounds=${1:-5} messages=${2:-10000}
 ringmx=$(realpath "${RINGMX:-target/release/ringmx}") loadgen=$(realpath "${LOADGEN:-target/release/loadgen}")
 [ -x "$ringmx" ] && [ -x "$loadgen" ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
 for program in rspamd postfix; do command -v $program >/dev/null || { echo "not installed: $program" >&2; exit 1; }; done
-work=$(mktemp -d "${TMPDIR:-/var/tmp}/rspamd.XXXXXX") receiver='' rspamd='' postfix_up=''
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/rspamd.XXXXXX") receiver='' rspamd=''
 end() { [ -z "$1" ] || { kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; }; }
 clean() {
-  [ -z "$postfix_up" ] || postfix -c "$work/postfix" stop >/dev/null 2>&1 || true
+  postfix_stop
   end "$receiver"; end "$rspamd"
   rm -rf "$work"
 }
@@ -93,43 +94,12 @@ TOML
   rm -rf "$work/spool"
 }
 
-postfix_pids() { local master; master=$(tr -d ' ' <"$work/queue/pid/master.pid"); echo "$master" $(pgrep -P "$master" || true); }
 postfix_beside() { # NAME COUNT LINES
-  mkdir -p "$work/postfix/data" "$work/queue"
-  chown postfix "$work/postfix/data"
-  sed -e "s/^smtp      inet  n       -       y /127.0.0.1:$port inet  n       -       n /" -e 's/^\([a-z]*  *[a-z]*  *[-n]  *-  *\)y/\1n/' \
-    /etc/postfix/master.cf >"$work/postfix/master.cf"
-  cat >"$work/postfix/main.cf" <<CF
-compatibility_level = 3.6
-queue_directory = $work/queue
-data_directory = $work/postfix/data
-command_directory = /usr/sbin
-daemon_directory = $(postconf -h daemon_directory)
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = mx.example.test
-mydestination = example.test
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-local_recipient_maps =
-smtpd_recipient_restrictions = check_client_access static:HOLD, permit
-mynetworks = 127.0.0.0/8
-smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_client_connection_count_limit = 0
-default_process_limit = 100
-max_use = 1000000
-maillog_file = /dev/stdout
-$3
-CF
-  taskset -c 0 postfix -c "$work/postfix" start >"$work/postfix.log" 2>&1 || { cat "$work/postfix.log" >&2; exit 1; }
-  postfix_up=1
-  sleep 2
+  postfix_start "$port" "$work/queue" "$(printf 'myhostname = mx.example.test\nmydestination = example.test\n%s' "$3")"
   # Warm: the processes of all connections are there, and stay.
   taskset -c 1 "$loadgen" "127.0.0.1:$port" -m 200 -c 50 --size 4KiB --to a@example.test >/dev/null
   run "$1" "$2" "$(postfix_pids)"
-  postfix -c "$work/postfix" stop >/dev/null 2>&1 || true
-  postfix_up=''
-  rm -rf "$work/queue" "$work/postfix"
+  postfix_stop
 }
 
 for _ in $(seq "$rounds"); do
