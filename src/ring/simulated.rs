@@ -81,6 +81,8 @@ struct End {
     server_ended: bool,
     closed: bool,
     receive: Option<Token>,
+    /// The receive is of one buffer.
+    is_once: bool,
     peek: Option<Token>,
     cancel_receive: bool,
     send: Option<(Token, Outgoing)>,
@@ -272,7 +274,7 @@ impl SimulatedRing {
                     octets.len(),
                 );
             }
-            (Received::Octets { buffer, count: octets.len() }, !ends_early)
+            (Received::Octets { buffer, count: octets.len() }, !ends_early && !end.is_once)
         } else if end.client_ended {
             (Received::End, false)
         } else {
@@ -329,6 +331,12 @@ impl Ring for SimulatedRing {
     fn receive(&mut self, socket: Socket, token: Token) {
         let armed = self.world.end(socket, |end| (end.closed, end.receive.replace(token)));
         assert_eq!(armed, Some((false, None)), "one receive a connection, on an open socket");
+        self.world.end(socket, |end| end.is_once = false);
+    }
+
+    fn receive_once(&mut self, socket: Socket, token: Token) {
+        self.receive(socket, token);
+        self.world.end(socket, |end| end.is_once = true);
     }
 
     fn cancel_receive(&mut self, token: Token) {

@@ -13,12 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::context::{Context, Ended};
+use super::context::{Context, Ended, Turn};
 use super::draft::Waits;
 use super::front_line::FrontLine;
 use super::inflow::{Inflow, Refusal};
 use super::phase::{Course, Phase};
 use super::serving::Serving;
+use super::shares::Share;
 use super::silence::Scarcity;
 use super::stopwatch::Stopwatch;
 use super::table::Key;
@@ -50,6 +51,7 @@ pub(super) struct Connection {
     /// Why it ended, where its session does not know.
     ended_by: Option<EndedBy>,
     stopwatch: Stopwatch,
+    pub(super) share: Share,
 }
 
 /// Whether a connection goes on.
@@ -65,7 +67,7 @@ pub(super) enum Fate {
 impl Connection {
     /// A connection just accepted, from which nothing is received yet.
     pub(super) fn new(
-        key: Key,
+        (key, share): (Key, Share),
         socket: Socket,
         session: Session,
         tls_config: Option<Arc<ServerConfig>>,
@@ -84,6 +86,7 @@ impl Connection {
             accepted_at,
             ended_by: None,
             stopwatch: Stopwatch::new(now),
+            share,
         }
     }
 
@@ -124,10 +127,10 @@ impl Connection {
         false
     }
 
-    /// Its receive found no buffer, and now there are some.
+    /// Its receive found no buffer, or waited for those of others, and now there are some.
     pub(super) fn resume<R: Ring>(&mut self, context: &mut Context<R>) {
         self.wire.leave_stall();
-        self.settle_receive(self.wire.is_sending(), context);
+        self.settle_receive(self.wire.is_sending(), true, context);
     }
 
     /// Whether octets waited when the greeting was about to be sent.
@@ -299,7 +302,7 @@ impl Connection {
         if self.course.phase() == Phase::Closing {
             return self.close(context);
         }
-        self.settle_receive(is_unread, context);
+        self.settle_receive(is_unread, false, context);
         self.inflow.count(&mut context.turn.held);
         // An idle connection owns nothing but its place.
         if self.serving.draft().is_begun() && !self.serving.session.in_transaction() {
@@ -340,8 +343,9 @@ impl Connection {
         (!octets.is_empty()).then_some(octets)
     }
 
-    /// Arms or cancels the receive. `is_unread`: the client has not read what it was told.
-    fn settle_receive<R: Ring>(&mut self, is_unread: bool, context: &mut Context<R>) {
+    /// Arms or cancels the receive. `is_unread`: the client has not read what it was told; `is_due`: it does
+    /// not wait for the receives of others.
+    fn settle_receive<R: Ring>(&mut self, is_unread: bool, is_due: bool, context: &mut Context<R>) {
         let draft = self.serving.draft();
         let paused = draft.waits() == Waits::Parsing;
         let full = self.inflow.is_full() || paused;
@@ -351,15 +355,21 @@ impl Connection {
         // Where much waits in the socket, a multishot receive takes up to 32 buffers of it in one turn. Of
         // many large messages that wait for a slow disk this would be more memory than all else.
         let large = draft.has_spilled() || draft.has_data() && context.pool.pressure().is_scarce();
+        let queues = context.turn.shares.must_queue(self.share);
         let intake = Intake {
             may_begin: self.course.may_receive() && !full && self.inflow.unread.is_empty(),
             one_at_a_time: large
+                || queues
                 || context.pool.pressure().lacks_buffers()
                 || is_unread
                 || context.turn.work.is_behind(),
             // After close_notify the socket goes on, and what comes from it is nothing.
-            must_end: full || large || behind || self.course.has_input_ended(),
+            must_end: full || large || behind || queues || self.course.has_input_ended(),
         };
+        if queues && !is_due && self.wire.would_receive(intake) {
+            _ = self.wire.stall();
+            return context.turn.shares.queue_stream(self.key);
+        }
         self.wire.settle_receive(intake, &mut context.ring);
     }
 
@@ -379,6 +389,7 @@ impl Connection {
 impl Connection {
     fn handle_octets<R: Ring>(&mut self, id: BufferId, count: usize, context: &mut Context<R>) {
         let Context { pool, turn, .. } = context;
+        self.share.note_receive(count == pool.arena().buffer_bytes());
         if !self.course.is_serving() {
             pool.unpin(id);
             if !self.wire.drain(count) {
@@ -406,7 +417,9 @@ impl Connection {
             return;
         }
         let mut slice = Slice::new();
-        if context.turn.work.is_used_up() && self.can_parse() && self.inflow.unread.bytes() > LITTLE_BYTES {
+        let Turn { work, shares, .. } = &context.turn;
+        let has_to_wait = work.is_used_up() && !shares.is_light(self.share);
+        if has_to_wait && self.can_parse() && self.inflow.unread.bytes() > LITTLE_BYTES {
             return self.end_slice(slice, true, context);
         }
         while self.can_parse() && !slice.is_over() {
@@ -469,6 +482,7 @@ impl Connection {
     /// A slice was worked on. Who has used it up and has more to be parsed waits for the next one.
     fn end_slice<R>(&mut self, slice: Slice, waits: bool, context: &mut Context<R>) {
         context.turn.work.end_slice(slice);
+        context.turn.shares.charge(&mut self.share, slice.used() as u64);
         self.waits_for_work = waits;
         if waits {
             context.turn.work.wait(self.key);

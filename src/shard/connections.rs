@@ -80,9 +80,13 @@ impl Connections {
         }
     }
 
-    /// The receive of this one found no buffer.
-    pub(super) fn stall(&mut self, key: Key) {
-        self.stalled.push_back(key);
+    /// The receive of this one found no buffer. A light one is the next to have some.
+    pub(super) fn stall(&mut self, key: Key, is_light: bool) {
+        if is_light {
+            self.stalled.push_front(key);
+        } else {
+            self.stalled.push_back(key);
+        }
     }
 
     /// Whether the receive of some found no buffer and waits for one.
@@ -94,6 +98,16 @@ impl Connections {
     pub(super) fn resume_stalled<R: Ring>(&mut self, count: usize, context: &mut Context<R>) {
         for _ in 0..count {
             let Some(key) = self.stalled.pop_front() else { break };
+            if let Some(connection) = self.table.find(key) {
+                connection.resume(context);
+            }
+        }
+    }
+
+    /// Arms receives of busy connections that stream, as many as the turn has time for.
+    pub(super) fn resume_streams<R: Ring>(&mut self, published: usize, context: &mut Context<R>) {
+        for _ in 0..context.turn.shares.streams_due(published) {
+            let Some(key) = context.turn.shares.next_stream() else { break };
             if let Some(connection) = self.table.find(key) {
                 connection.resume(context);
             }

@@ -17,6 +17,7 @@ use super::mailboxes::Mailboxes;
 use super::parts::Parts;
 use super::recipient_map::RecipientMap;
 use super::session_lines::Seen;
+use super::shares::Shares;
 use super::stations::Stations;
 use super::table::Key;
 use super::work::Work;
@@ -92,6 +93,8 @@ pub struct Turn {
     pub(super) handshakes: Handshakes,
     /// Work, and connections that wait for more of it.
     pub(super) work: Work,
+    /// What each connection had, and which of them have to wait.
+    pub(super) shares: Shares,
     /// What connections hold outside of receive buffers and messages.
     pub(super) held: Held,
     /// What the session that is worked on uses.
@@ -119,6 +122,7 @@ impl Turn {
             governor: Governor::IDLE,
             handshakes: Handshakes::default(),
             work: Work::default(),
+            shares: Shares::new(now),
             held: Held::default(),
             supplies: Supplies::within(&EnvelopeBudget::new(ENVELOPES_BYTES_MAX)),
             spare_replies: Vec::new(),
@@ -129,9 +133,18 @@ impl Turn {
         }
     }
 
+    /// From now on somebody takes little, and is served first, who is only so many units behind those that
+    /// take most (`shares`). For simulations, which never do as much work as makes the difference otherwise.
+    #[must_use]
+    pub fn with_lag(mut self, units: u64) -> Self {
+        self.shares.set_lag(units);
+        self
+    }
+
     /// A turn begins.
     pub(super) fn begin(&mut self) {
-        self.work.begin_turn();
+        self.shares.begin_turn(self.now);
+        self.work.begin_turn(self.shares.are_turns_short());
         self.handshakes.begin_turn();
     }
 

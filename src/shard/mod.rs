@@ -15,6 +15,7 @@ mod connections;
 pub mod context;
 pub mod delivery;
 mod draft;
+mod events;
 pub mod front_line;
 mod fronts;
 mod governor;
@@ -38,6 +39,7 @@ mod relief;
 mod repeated_lines;
 mod serving;
 mod session_lines;
+mod shares;
 mod silence;
 pub mod stations;
 mod stopwatch;
@@ -52,8 +54,6 @@ mod work;
 use std::io;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
 use self::connection::Connection;
 use self::connections::Connections;
 use self::context::Context;
@@ -66,8 +66,7 @@ use self::serving::Serving;
 use self::table::Key;
 use crate::limits::{HANDOFF_MESSAGES_MAX, SHUTDOWN_WAIT_MAX};
 use crate::metrics::micros;
-use crate::ring::{Event, Received, Ring, Socket};
-use crate::smtp::session::Session;
+use crate::ring::{Event, Ring};
 
 /// After the server was told to stop, handshakes that were under way are given this long to get into the
 /// accept queue and be answered.
@@ -140,12 +139,7 @@ impl<R: Ring> Shard<R> {
         self.context.turn.begin();
         self.context.turn.governor = self.governor();
         self.take_orders();
-        self.resume_handshakes();
-        let mut events = std::mem::take(&mut self.events);
-        for event in events.drain(..) {
-            self.handle(event);
-        }
-        self.events = events;
+        self.handle_events();
         self.take_letters();
         self.connections.expire(&mut self.context);
         self.go_on_stopping();
@@ -167,10 +161,12 @@ impl<R: Ring> Shard<R> {
             listener.settle(ring, turn.now);
         }
         self.listeners.retain(|listener| !listener.is_gone());
-        self.provision.provide(ring, pool, turn.work.is_behind());
+        let takes_in_no_more = turn.work.is_behind() || turn.shares.are_turns_short();
+        self.provision.provide(ring, pool, takes_in_no_more, turn.shares.events_waiting());
         // As many receives as buffers are published now.
         let published = ring.provided();
         self.connections.resume_stalled(published, &mut self.context);
+        self.connections.resume_streams(published, &mut self.context);
     }
 
     /// Submits what the last turn queued and sleeps until something happens.
@@ -187,6 +183,9 @@ impl<R: Ring> Shard<R> {
         let may_sleep = inbox.park()
             && !turn.handshakes.is_behind()
             && !turn.work.is_behind()
+            && turn.shares.events_waiting() == 0
+            // Without a buffer none of them could begin.
+            && (!turn.shares.has_streams() || ring.provided() == 0)
             && !answers.has_woken()
             // Whoever had to give way after the last settling has a reply to be sent.
             && self.connections.are_settled();
@@ -234,92 +233,6 @@ impl<R: Ring> Shard<R> {
         ];
         let listeners = self.listeners.iter().filter_map(Listener::wakes_at).map(until);
         due.into_iter().flatten().chain(listeners).min()
-    }
-
-    fn handle(&mut self, event: Event) {
-        let Self { context, connections, .. } = self;
-        match event {
-            Event::Accepted { token, result, more } => {
-                self.handle_accepted(token.value(), result, more);
-            }
-            Event::Received { token, received, more } => {
-                let key = Key::from_word(token.value());
-                let buffer =
-                    if let Received::Octets { buffer, .. } = &received { Some(*buffer) } else { None };
-                match connections.touch(key, |one| one.handle_received(received, more, context)) {
-                    Some(false) => {}
-                    Some(true) => {
-                        self.provision.handle_stall();
-                        connections.stall(key);
-                    }
-                    // Nobody reads these octets any more, but the buffer is ours.
-                    None => {
-                        if let Some(buffer) = buffer {
-                            context.pool.received(buffer);
-                            context.pool.unpin(buffer);
-                        }
-                    }
-                }
-            }
-            Event::Sent { token, head, result } => {
-                let complete = result.is_ok_and(|count| count == head.len());
-                context.turn.keep_spare(head);
-                connections.touch(Key::from_word(token.value()), |one| one.handle_sent(complete, context));
-            }
-            Event::Peeked { token, waiting } => {
-                connections.touch(Key::from_word(token.value()), |one| one.handle_peeked(waiting, context));
-            }
-            Event::Connected { .. } | Event::Woken => {}
-        }
-    }
-
-    fn handle_accepted(&mut self, number: u64, result: Result<Socket, Errno>, more: bool) {
-        // It is there as long as its accept is: what is removed goes after its last event.
-        let Some(listener) = self.listeners.iter_mut().find(|one| one.number() == number) else { return };
-        let context = &mut self.context;
-        listener.handle_accept(result.err(), more, context.turn.now);
-        let socket = match result {
-            Ok(socket) => socket,
-            Err(error) => return self.note_accept_failure(error),
-        };
-        // It fails when the client is gone already.
-        let Ok(client) = context.ring.peer_address(socket) else {
-            return context.ring.close(socket);
-        };
-        let is_stopping = self.stopping.is_some();
-        let full = self.connections.are_full() || is_stopping;
-        let (settings, tls, front) = (listener.settings(), listener.tls(), listener.front());
-        context.metrics.connections.add(1);
-        match (is_stopping, full) {
-            (true, _) => context.metrics.connections_refused_stopping.add(1),
-            (false, true) => context.metrics.connections_refused_full.add(1),
-            (false, false) => {}
-        }
-        let inserted = self.connections.insert(|key| {
-            let session =
-                Session::new(settings.clone(), client, context.turn.now).counted_in(&context.metrics.tally);
-            let named = (context.name_session(), context.turn.wall_clock);
-            let mut connection = Connection::new(key, socket, session, tls, front, named, context.turn.now);
-            if full {
-                connection.serve(context, |serving, _| serving.refuse_place(is_stopping));
-            } else {
-                connection.serve(context, |serving, context| serving.begin(client.ip(), context));
-            }
-            connection
-        });
-        if !inserted {
-            // There is no memory to be polite with.
-            context.ring.close(socket);
-        }
-    }
-
-    /// A listener that was removed is cancelled.
-    fn note_accept_failure(&mut self, error: Errno) {
-        if self.stopping.is_none() && !matches!(error, Errno::CONNABORTED | Errno::CANCELED) {
-            let Context { lines, log, turn, metrics, .. } = &mut self.context;
-            metrics.accept_failures.add(1);
-            lines.note_accept_failure(error, log, turn.now, turn.wall_clock);
-        }
     }
 
     /// Carries out what the control thread ordered.
@@ -450,14 +363,6 @@ impl<R: Ring> Shard<R> {
         context.ring_if(must_ring);
     }
 
-    /// Goes on with handshakes that earlier turns had no time for.
-    fn resume_handshakes(&mut self) {
-        let Self { context, connections, .. } = self;
-        while let Some(key) = context.turn.handshakes.next() {
-            connections.touch(key, |connection| connection.resume_handshake(context));
-        }
-    }
-
     /// Goes on with connections that have used up their slice, while the turn has work left, and with one at
     /// least. Replies to the others leave before.
     fn resume_work(&mut self) {
@@ -532,8 +437,9 @@ impl<R: Ring> Shard<R> {
 
     /// Stopped, and nobody waits for anything.
     fn is_done(&self) -> bool {
-        let Context { delivery, stations, .. } = &self.context;
+        let Context { delivery, stations, turn, .. } = &self.context;
         let idle = self.connections.is_empty() && delivery.is_idle() && stations.away() == 0;
+        let idle = idle && turn.shares.events_waiting() == 0;
         idle && self.stopping.is_some_and(|stopping| stopping.not_before <= self.context.turn.now)
     }
 

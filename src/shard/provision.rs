@@ -7,6 +7,10 @@ use crate::ring::Ring;
 /// Buffers published at the least.
 const PUBLISHED_MIN: usize = 32;
 
+/// Buffers published at the most for connections that stream: a shard that many large messages flood would
+/// have the kernel copy into all that there are in one turn, while everybody waits.
+const PUBLISHED_FOR_STREAMS_MAX: usize = 128;
+
 /// Turns after which the number is looked at again.
 const WINDOW_TURNS: u32 = 1024;
 
@@ -29,8 +33,15 @@ impl Provision {
 
     /// Publishes free buffers up to the target, the ones used last first. Once a turn, before it. More than
     /// before are published only while what was received is parsed in its turn: a shard that is behind takes
-    /// in no more at a time.
-    pub(super) fn provide<R: Ring>(&mut self, ring: &mut R, pool: &mut Pool, is_behind: bool) {
+    /// in no more at a time. `waiting` are events that wait for another turn; what they received is counted
+    /// as published still.
+    pub(super) fn provide<R: Ring>(
+        &mut self,
+        ring: &mut R,
+        pool: &mut Pool,
+        is_behind: bool,
+        waiting: usize,
+    ) {
         // A few fast senders empty any number of buffers; only when many connections find none are there too
         // few.
         if std::mem::take(&mut self.stalls) > self.target / 4 && !is_behind {
@@ -45,14 +56,17 @@ impl Provision {
             self.used_max = 0;
             self.turns = 0;
         }
-        while ring.provided() < self.target {
+        let target = self.target.saturating_sub(waiting).max(PUBLISHED_MIN);
+        while ring.provided() < target {
             let Some(buffer) = pool.take() else { break };
             ring.provide(buffer);
         }
     }
 
-    /// A receive found no published buffer.
-    pub(super) fn handle_stall(&mut self) {
-        self.stalls += 1;
+    /// A receive found no published buffer. `streams`: more than one is wanted there.
+    pub(super) fn handle_stall(&mut self, streams: bool) {
+        if !streams || self.target < PUBLISHED_FOR_STREAMS_MAX {
+            self.stalls += 1;
+        }
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Wire {
     receiving: Receiving,
     sending: Option<SendId>,
     send_cancelled: bool,
-    /// The receive found no buffer, and waits in the list of those.
+    /// The receive found no buffer, or has to wait for those of others: it is in a list.
     stalled: bool,
     /// Octets that came after the last that was read, and were dropped.
     drained_bytes: u64,
@@ -66,7 +66,7 @@ impl Wire {
         }
     }
 
-    /// The receive found no buffer. True when it has to be put into the list of those.
+    /// The receive found no buffer, or has to wait. True when it has to be put into a list of those.
     pub(super) fn stall(&mut self) -> bool {
         !std::mem::replace(&mut self.stalled, true)
     }
@@ -74,6 +74,11 @@ impl Wire {
     /// It was taken out of that list, because there are buffers now.
     pub(super) fn leave_stall(&mut self) {
         self.stalled = false;
+    }
+
+    /// Whether the next [`Wire::settle_receive`] would begin a receive.
+    pub(super) fn would_receive(&self, intake: Intake) -> bool {
+        self.receiving == Receiving::Off && !self.stalled && intake.may_begin
     }
 
     /// Arms or cancels the receive.

@@ -34,9 +34,9 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// A turn begins.
-    pub(super) fn begin_turn(&mut self) {
-        self.left = WORK_PER_TURN_MAX;
+    /// A turn begins, which is to be short.
+    pub(super) fn begin_turn(&mut self, is_short: bool) {
+        self.left = if is_short { WORK_SLICE } else { WORK_PER_TURN_MAX };
     }
 
     /// Whether somebody waits, so that the shard must not sleep and takes in no more than before.
@@ -95,7 +95,8 @@ impl Slice {
         self.0 = self.0.saturating_sub(units);
     }
 
-    fn used(self) -> usize {
+    /// What was used of it.
+    pub(super) fn used(self) -> usize {
         WORK_SLICE - self.0
     }
 }

@@ -19,6 +19,7 @@ mod lookup;
 mod orders;
 mod sender;
 mod shard;
+mod shares;
 mod signed_mail;
 mod spill;
 mod spiller;

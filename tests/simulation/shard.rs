@@ -32,6 +32,9 @@ use rustls::ServerConfig;
 
 pub const CONNECTIONS_MAX: usize = 100;
 
+/// The work that makes somebody busy in half of all simulations: that of one event or two.
+const LITTLE: u64 = 10_000;
+
 /// A shard that runs, and what it counts.
 pub struct Running {
     pub shard: Shard<SimulatedRing>,
@@ -51,6 +54,7 @@ pub struct Builder {
     front: Arc<FrontLine>,
     to_lookup: Option<Sender<Asked>>,
     stations: Vec<ToStation>,
+    has_usual_shares: bool,
 }
 
 impl Builder {
@@ -72,7 +76,13 @@ impl Builder {
             front: Arc::default(),
             to_lookup: None,
             stations: Vec::new(),
+            has_usual_shares: false,
         }
+    }
+
+    /// Who takes little of it does so by the usual measure, in all seeds.
+    pub fn with_usual_shares(self) -> Self {
+        Self { has_usual_shares: true, ..self }
     }
 
     /// Mail data moves out of memory this way.
@@ -119,6 +129,7 @@ impl Builder {
             front,
             to_lookup,
             stations,
+            has_usual_shares,
         } = self;
         let logs = std::env::var_os("SIMULATION_LOG").is_some();
         let nowhere = || Output::open(Path::new("/dev/null")).expect("it is there");
@@ -131,7 +142,11 @@ impl Builder {
         // The descriptor is never used.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
         let ring = world.ring(Arc::clone(pool.arena()));
-        let turn = Turn::first(&ring, &clients);
+        let mut turn = Turn::first(&ring, &clients);
+        if !has_usual_shares && world.random(2) == 0 {
+            // Light clients turn busy and back all the time.
+            turn = turn.with_lag(LITTLE);
+        }
         let context = Context {
             ring,
             pool,
