@@ -33,6 +33,7 @@ clean() {
   rm -rf "$work"
 }
 trap clean EXIT
+echo known@example.org >"$work/recipients"
 
 # Mail data of one line again and again: python, for loadgen sends nothing that is not mail. One thread waits for all connections.
 cat >"$work/flood.py" <<'PY'
@@ -100,10 +101,13 @@ while True:
 PY
 
 serve() { # NUMBER KIND SINK
-  local line_ends=''
+  local line_ends='' recipients=''
+  # For all others any address is known, the scripts' own as well.
+  [ "$2" != refused ] || recipients="domains = [\"example.org\"]"$'\n'"recipients = \"$work/recipients\""
   case $2 in normal-*) line_ends=$'bare_lf = "normalize"\nbare_cr = "normalize"' ;; esac
   cat >"$work/$1.toml" <<TOML
 hostname = "mx.example.test"
+$recipients
 [[listener]]
 address = "127.0.0.1:279$1"
 $line_ends
@@ -131,6 +135,7 @@ attack() { # KIND COUNT NUMBER: in the background, until it is ended
     plain | lf | cr | dots | dot-lines | long-dots | nul | nul-lines | bdat-lf | normal-*)
       exec taskset -c 1 python3 "$work/flood.py" "279$3" "$2" "$1" 2>"$work/flood.log" ;;
     tls) exec "$loadgen" "${load[@]}" --scenario churn --tls starttls ;;
+    refused) exec "$loadgen" "${load[@]}" --scenario refused --unknown 'nobody-{}@example.org' ;;
     *) exec "$loadgen" "${load[@]}" --scenario "$1" ;;
   esac >"$work/flood.log" 2>&1
 }
@@ -145,7 +150,7 @@ measure() {
   attack "$kind" "$count" "$attacked" &
   flood=$!
   sleep 1
-  "$loadgen" 127.0.0.1:2791 --cpus 1 -c 20 --rate $rate/s -d "${seconds}s" --json "$work/run.json" "$@" >"$work/good.log" 2>&1 || true
+  "$loadgen" 127.0.0.1:2791 --cpus 1 -c 20 --to known@example.org --rate $rate/s -d "${seconds}s" --json "$work/run.json" "$@" >"$work/good.log" 2>&1 || true
   kill -0 "$flood" 2>/dev/null || { echo "$kind: the flood ended:" >&2; cat "$work/flood.log" >&2; exit 1; }
   local peak
   peak=$(awk '/^VmHWM/ {print $2}' "/proc/${servers[1]}/status")

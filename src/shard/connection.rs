@@ -416,7 +416,7 @@ impl Connection {
         if self.waits_for_work {
             return;
         }
-        let mut slice = Slice::new();
+        let mut slice = Slice::new(context.turn.shares.are_turns_short());
         let Turn { work, shares, .. } = &context.turn;
         let has_to_wait = work.is_used_up() && !shares.is_light(self.share);
         if has_to_wait && self.can_parse() && self.inflow.unread.bytes() > LITTLE_BYTES {

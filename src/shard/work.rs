@@ -16,6 +16,9 @@ const STEP: usize = 64;
 /// What a command costs besides its octets, in units.
 const COMMAND: usize = 256;
 
+/// A slice of a short turn, which has one of them.
+const SHORT_SLICE: usize = WORK_SLICE / 4;
+
 /// So few octets are parsed at once, however much work a turn had: commands, and a message of usual size.
 pub(super) const LITTLE_BYTES: usize = 8 * 1024;
 
@@ -36,7 +39,7 @@ pub(super) struct Work {
 impl Work {
     /// A turn begins, which is to be short.
     pub(super) fn begin_turn(&mut self, is_short: bool) {
-        self.left = if is_short { WORK_SLICE } else { WORK_PER_TURN_MAX };
+        self.left = if is_short { SHORT_SLICE } else { WORK_PER_TURN_MAX };
     }
 
     /// Whether somebody waits, so that the shard must not sleep and takes in no more than before.
@@ -75,28 +78,32 @@ impl Work {
 
 /// What a connection has left of its slice.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Slice(usize);
+pub(super) struct Slice {
+    whole: usize,
+    left: usize,
+}
 
 impl Slice {
-    /// A whole one.
-    pub(super) fn new() -> Self {
-        Self(WORK_SLICE)
+    /// A whole one, of a short turn or of a usual one.
+    pub(super) fn new(is_short: bool) -> Self {
+        let whole = if is_short { SHORT_SLICE } else { WORK_SLICE };
+        Self { whole, left: whole }
     }
 
     /// Whether nothing is left.
     pub(super) fn is_over(self) -> bool {
-        self.0 == 0
+        self.left == 0
     }
 
     /// A step of the session looked at so many octets, gave so many that it put together itself, took so many
     /// steps more, and handled so many commands.
     pub(super) fn take(&mut self, looked_at: usize, made: usize, steps: usize, commands: usize) {
         let units = STEP + looked_at / OCTETS_A_UNIT + 2 * made + steps + commands * COMMAND;
-        self.0 = self.0.saturating_sub(units);
+        self.left = self.left.saturating_sub(units);
     }
 
     /// What was used of it.
     pub(super) fn used(self) -> usize {
-        WORK_SLICE - self.0
+        self.whole - self.left
     }
 }
