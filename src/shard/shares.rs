@@ -160,12 +160,12 @@ impl Shares {
         self.streams.push_back(key);
     }
 
-    /// So many connections that stream have their receives now.
+    /// So many connections that stream have their receives now: the fewer, the more events wait, but one.
     pub(super) fn streams_due(&self, published: usize) -> usize {
         if !self.are_turns_short() {
             return self.streams.len();
         }
-        published.min(STREAMS_PER_SHORT_TURN.saturating_sub(self.events.len()))
+        published.min(STREAMS_PER_SHORT_TURN.saturating_sub(self.events.len()).max(1))
     }
 
     /// The next connection that streams.
@@ -296,6 +296,21 @@ mod tests {
         assert!(shares.are_turns_short());
         shares.begin_turn(now + SHORT_FOR);
         assert!(!shares.are_turns_short());
+    }
+
+    #[test]
+    fn who_streams_has_a_receive_however_many_events_wait() {
+        let mut shares = shares();
+        assert_eq!((shares.streams_due(32), shares.has_streams()), (0, false));
+        for _ in 0..100 {
+            shares.queue_stream(Key::from_word(1));
+            shares.queue_event(Event::Woken);
+        }
+        assert_eq!(shares.streams_due(32), 100, "a long turn has all of them");
+        shares.short_until = Some(shares.now + SHORT_FOR);
+        assert_eq!((shares.streams_due(32), shares.streams_due(0)), (1, 0));
+        shares.events.clear();
+        assert_eq!((shares.streams_due(32), shares.streams_due(3)), (STREAMS_PER_SHORT_TURN, 3));
     }
 
     #[test]
