@@ -61,7 +61,7 @@ fn a_disk_that_is_full_takes_one_server_out_and_no_mail_with_it() {
             cluster.stream(&["step-down", STREAM]);
         }
         let ledger = server.folder().join("ledger");
-        // A leader that is lost may hold mail up for 10 s (docs/cluster.md): the rest is enough for the bound.
+        // A leader that is lost may hold mail up for 10 s: the rest is enough for the bound.
         let arguments = "--rate 40/s --duration 20s --connections 20 --size 80KiB --to user@example.test";
         let outcome = Load::start(&server, &ledger, arguments).finish();
         assert!(cluster.log(0).contains("no space left on device"), "its disk is full");
