@@ -24,11 +24,15 @@ impl<R: Ring> Shard<R> {
         self.events = events;
     }
 
-    /// Events of light connections, whose replies leave at once, then as many of the others as a short turn
-    /// has time for.
+    /// Events of light connections, whose replies leave at once; then new connections, all of them, because
+    /// each holds a descriptor that nobody counts before; then as many of the others as a short turn has time
+    /// for.
     fn handle_light_ones_first(&mut self, events: &mut Vec<Event>) {
+        let mut accepted = Vec::new();
         for event in events.drain(..) {
-            if self.is_first(&event) {
+            if matches!(event, Event::Accepted { .. }) {
+                accepted.push(event);
+            } else if self.is_first(&event) {
                 self.handle(event);
             } else {
                 if let Some(connection) = key_of(&event).and_then(|key| self.connections.find(key)) {
@@ -40,6 +44,9 @@ impl<R: Ring> Shard<R> {
         self.connections.settle(&mut self.context);
         self.context.ring.submit();
         self.resume_handshakes();
+        for event in accepted {
+            self.handle(event);
+        }
         let mut spent = 0;
         while let Some(event) = self.context.turn.shares.next_event(&mut spent) {
             if let Some(connection) = key_of(&event).and_then(|key| self.connections.find(key)) {
@@ -50,11 +57,10 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Whether an event need not wait: it is of a light connection none of whose events wait already, or of
-    /// none.
+    /// none that is there.
     fn is_first(&mut self, event: &Event) -> bool {
-        let Some(key) = key_of(event) else { return matches!(event, Event::Woken | Event::Connected { .. }) };
-        let shares = &self.context.turn.shares;
-        self.connections.find(key).is_none_or(|connection| shares.is_first(connection.share))
+        let Some(connection) = key_of(event).and_then(|key| self.connections.find(key)) else { return true };
+        self.context.turn.shares.is_first(connection.share)
     }
 
     fn handle(&mut self, event: Event) {
@@ -69,8 +75,9 @@ impl<R: Ring> Shard<R> {
                 let buffer =
                     if let Received::Octets { buffer, .. } = &received { Some(*buffer) } else { None };
                 let stalled = connections.touch(key, |one| {
-                    context.turn.shares.charge(&mut one.share, cost);
-                    let stalled = one.handle_received(received, more, context);
+                    let stalled = charged(one, cost, context, |one, context| {
+                        one.handle_received(received, more, context)
+                    });
                     stalled.then_some(one.share)
                 });
                 match stalled {
@@ -92,8 +99,7 @@ impl<R: Ring> Shard<R> {
                 let complete = result.is_ok_and(|count| count == head.len());
                 context.turn.keep_spare(head);
                 connections.touch(Key::from_word(token.value()), |one| {
-                    context.turn.shares.charge(&mut one.share, cost);
-                    one.handle_sent(complete, context);
+                    charged(one, cost, context, |one, context| one.handle_sent(complete, context));
                 });
             }
             Event::Peeked { token, waiting } => {
@@ -159,12 +165,26 @@ impl<R: Ring> Shard<R> {
     fn resume_handshakes(&mut self) {
         let Self { context, connections, .. } = self;
         while let Some(key) = context.turn.handshakes.next() {
-            connections.touch(key, |connection| {
-                context.turn.shares.charge(&mut connection.share, HANDSHAKE);
-                connection.resume_handshake(context);
-            });
+            connections.touch(key, |one| charged(one, 0, context, Connection::resume_handshake));
         }
     }
+}
+
+/// Something happens to a connection, which costs so much, and the steps of a TLS handshake that it takes.
+fn charged<R: Ring, T>(
+    one: &mut Connection,
+    cost: u64,
+    context: &mut Context<R>,
+    act: impl FnOnce(&mut Connection, &mut Context<R>) -> T,
+) -> T {
+    let before = context.turn.handshakes.steps();
+    context.turn.shares.charge(&mut one.share, cost);
+    let result = act(one, context);
+    let steps = context.turn.handshakes.steps() - before;
+    if steps > 0 {
+        context.turn.shares.charge(&mut one.share, HANDSHAKE * steps as u64);
+    }
+    result
 }
 
 /// The connection that an event is of; none where it is of none.

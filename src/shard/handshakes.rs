@@ -28,6 +28,11 @@ impl Handshakes {
         has_time
     }
 
+    /// Steps that this turn has taken.
+    pub(super) fn steps(&self) -> usize {
+        self.steps
+    }
+
     /// This connection waits for a turn with time for it.
     pub(super) fn wait(&mut self, key: Key) {
         self.waiting.push_back(key);

@@ -11,6 +11,13 @@ const PUBLISHED_MIN: usize = 32;
 /// have the kernel copy into all that there are in one turn, while everybody waits.
 const PUBLISHED_FOR_STREAMS_MAX: usize = 128;
 
+/// With so many events that wait for another turn hardly any buffers are published: what comes faster than it
+/// is handled stays in the sockets.
+const WAITING_MAX: usize = 256;
+
+/// Buffers published then: fewer than a turn handles.
+const PUBLISHED_WHILE_FULL: usize = 8;
+
 /// Turns after which the number is looked at again.
 const WINDOW_TURNS: u32 = 1024;
 
@@ -56,7 +63,8 @@ impl Provision {
             self.used_max = 0;
             self.turns = 0;
         }
-        let target = self.target.saturating_sub(waiting).max(PUBLISHED_MIN);
+        let least = if waiting < WAITING_MAX { PUBLISHED_MIN } else { PUBLISHED_WHILE_FULL };
+        let target = self.target.saturating_sub(waiting).max(least);
         while ring.provided() < target {
             let Some(buffer) = pool.take() else { break };
             ring.provide(buffer);

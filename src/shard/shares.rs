@@ -34,11 +34,11 @@ const CATCHING_UP: u64 = 4;
 const SHORT_FOR: Duration = Duration::from_secs(1);
 
 /// Units that events of busy connections take in a short turn, after which the others wait for the next.
-const EVENTS_PER_SHORT_TURN: u64 = 64 * 1024;
+const EVENTS_PER_SHORT_TURN: u64 = 128 * 1024;
 
 /// Receives of busy connections that stream which begin in a short turn. Each brings a whole buffer, and the
 /// kernel copies them all while the shard waits.
-const STREAMS_PER_SHORT_TURN: usize = 8;
+const STREAMS_PER_SHORT_TURN: usize = 16;
 
 /// What an octet costs to be received, as a part of a unit.
 const OCTETS_A_UNIT: u64 = 8;
@@ -327,7 +327,7 @@ mod tests {
         shares.short_until = Some(shares.now + SHORT_FOR);
         let mut spent = 0;
         let short = std::iter::from_fn(|| shares.next_event(&mut spent)).count();
-        assert!((8..20).contains(&short), "{short}");
+        assert!((16..40).contains(&short), "{short}");
         shares.short_until = None;
         assert_eq!(std::iter::from_fn(|| shares.next_event(&mut spent)).count(), 200 - short);
         assert_eq!(shares.events_waiting(), 0);

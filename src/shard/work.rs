@@ -17,7 +17,7 @@ const STEP: usize = 64;
 const COMMAND: usize = 256;
 
 /// A slice of a short turn, which has one of them.
-const SHORT_SLICE: usize = WORK_SLICE / 4;
+const SHORT_SLICE: usize = WORK_SLICE / 2;
 
 /// So few octets are parsed at once, however much work a turn had: commands, and a message of usual size.
 pub(super) const LITTLE_BYTES: usize = 8 * 1024;

@@ -14,6 +14,9 @@ const BUFFER_BYTES: usize = 4096;
 /// Fewer than the buffers that are published, so that nobody finds none.
 const FLOODS: usize = 30;
 
+/// What a short turn takes of those that stream.
+const SHORT_TURN_BYTES_MAX: usize = 16 * BUFFER_BYTES;
+
 /// A shard, and clients whose sockets are always full of mail data.
 struct Flooded {
     world: World,
@@ -43,6 +46,19 @@ impl Flooded {
             flooded.floods.push(flood);
         }
         flooded
+    }
+
+    /// A client that takes little beside them, when turns have become short.
+    fn beside(&mut self) -> Socket {
+        let client = self.world.connect();
+        self.say(client, "");
+        self.say(client, "HELO client.test\r\n");
+        let long = (0..1200).map(|_| self.turn()).max().expect("turns");
+        assert!(long >= FLOODS * BUFFER_BYTES, "nobody takes little: turns are long, {long} octets");
+        self.say(client, "NOOP\r\n");
+        // What the receives got that were under way is handled first.
+        (0..60).for_each(|_| _ = self.turn());
+        client
     }
 
     /// What the client is told after it said this, and in how many turns, each with the octets of the floods
@@ -76,23 +92,30 @@ impl Flooded {
 #[test]
 fn turns_are_short_and_replies_soon_for_who_takes_little_beside_a_flood() {
     let mut flooded = Flooded::new();
-    let client = flooded.world.connect();
-    flooded.say(client, "");
-    flooded.say(client, "HELO client.test\r\n");
-    let long = (0..1200).map(|_| flooded.turn()).max().expect("turns");
-    assert!(long >= FLOODS * BUFFER_BYTES, "nobody takes little: turns are long, {long} octets");
-    // What the receives got that were under way is handled first.
-    flooded.say(client, "NOOP\r\n");
-    (0..60).for_each(|_| _ = flooded.turn());
+    let client = flooded.beside();
     for said in ["RSET\r\n", "MAIL FROM:<>\r\n", "RCPT TO:<a@client.test>\r\n", "DATA\r\n"] {
         let (reply, turns) = flooded.say(client, said);
         assert!(reply.starts_with(['2', '3']), "{reply}");
         let octets = turns.iter().max().expect("a turn");
-        assert!(turns.len() <= 2 && *octets <= 8 * BUFFER_BYTES, "{said:?}: {turns:?}");
+        assert!(turns.len() <= 2 && *octets <= SHORT_TURN_BYTES_MAX, "{said:?}: {turns:?}");
         assert!(turns.iter().sum::<usize>() > 0, "the flood goes on: {turns:?}");
     }
     // A second later they are long again.
     flooded.world.pass(std::time::Duration::from_secs(2));
     let long = (0..100).map(|_| flooded.turn()).max().expect("turns");
     assert!(long >= FLOODS * BUFFER_BYTES, "{long} octets");
+}
+
+/// Each holds a descriptor from the moment on in which the kernel accepts it.
+#[test]
+fn in_a_short_turn_every_new_connection_is_taken() {
+    let mut flooded = Flooded::new();
+    flooded.beside();
+    let before = flooded.running.metrics.connections.value();
+    let newcomers: Vec<Socket> = (0..50).map(|_| flooded.world.connect()).collect();
+    let octets = flooded.turn();
+    assert!(octets <= SHORT_TURN_BYTES_MAX, "the turn was short: {octets} octets");
+    assert_eq!(flooded.running.metrics.connections.value() - before, 50);
+    flooded.turn();
+    assert!(newcomers.iter().all(|one| flooded.world.read(*one).starts_with(b"220 ")));
 }
