@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::change::{Change, Notice, Refused};
-use super::copy::Copied;
+use super::copy::{Copied, LastRead};
 use super::entry::{Entry, Wait};
 use super::journal::ENTRIES_BYTES;
 use super::keeper::Keeper;
@@ -38,6 +38,7 @@ struct Draft {
     drafted: Vec<Result<Drafted, Refused>>,
     /// Records to copy, each once, for `later/` and for `dead/`.
     copies: [Copies; 2],
+    last_read: LastRead,
 }
 
 /// A change that fits the state.
@@ -61,7 +62,8 @@ struct Copies {
 impl Draft {
     /// Drafts as many changes from the first one on as one commit takes.
     fn new(keeper: &mut Keeper, changes: &[Change]) -> Self {
-        let mut draft = Self { drafted: Vec::new(), copies: Default::default() };
+        let mut draft =
+            Self { drafted: Vec::new(), copies: Default::default(), last_read: LastRead::default() };
         let mut taken = Taken::default();
         let (mut entries_bytes, mut copied_bytes) = (0, 0);
         for change in changes {
@@ -186,7 +188,8 @@ impl Draft {
             return Ok(*copy);
         }
         let links = keeper.stores[store].links();
-        let copied = Copied::load(&*keeper.files, from, links).map_err(|error| Refused::reading(&error))?;
+        let copied = Copied::load(&*keeper.files, &mut self.last_read, from, links)
+            .map_err(|error| Refused::reading(&error))?;
         *copied_bytes += copied.bytes();
         copies.records.push(copied);
         copies.by_place.insert(from, copies.records.len() - 1);
@@ -195,7 +198,7 @@ impl Draft {
 
     /// Makes the changes durable, one result each.
     fn carry_out(self, keeper: &mut Keeper) -> Vec<Result<Option<Place>, Refused>> {
-        let Self { drafted, copies } = self;
+        let Self { drafted, copies, .. } = self;
         let is_idle = !drafted.iter().any(|drafted| !matches!(drafted, Ok(Drafted::Done) | Err(_)));
         if is_idle {
             return drafted.into_iter().map(|drafted| drafted.map(|_| None)).collect();

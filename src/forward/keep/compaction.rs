@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::copy::Copied;
+use super::copy::{Copied, LastRead};
 use super::entry::{Entry, Why};
 use super::journal::{ENTRIES_BYTES, ENTRIES_BYTES_MAX};
 use super::keeper::Keeper;
@@ -51,6 +51,7 @@ fn compact(keeper: &mut Keeper, store: usize, sequence: u64) -> io::Result<Vec<M
         waits.entry(waiting.place).or_default().push(waiting);
     }
     let (mut from, mut copies, mut bytes, mut entries) = (Vec::new(), Vec::new(), 0, 0);
+    let mut last_read = LastRead::default();
     for (place, waits) in &waits {
         let of_place = waits.iter().map(entry_bytes).sum::<usize>();
         if of_place > ENTRIES_BYTES_MAX as usize {
@@ -60,7 +61,7 @@ fn compact(keeper: &mut Keeper, store: usize, sequence: u64) -> io::Result<Vec<M
         if entries > 0 && entries + of_place > ENTRIES_BYTES {
             break;
         }
-        match Copied::load(&*keeper.files, *place, keeper.stores[store].links()) {
+        match Copied::load(&*keeper.files, &mut last_read, *place, keeper.stores[store].links()) {
             Ok(copied) => {
                 bytes += copied.bytes();
                 entries += of_place;

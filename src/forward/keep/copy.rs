@@ -8,7 +8,7 @@ use super::place::Place;
 use crate::sink::spool::appender::{Record, Source};
 use crate::sink::spool::envelope::{self, MessageFile, message_file_name};
 use crate::sink::spool::format::{RecordHeader, SegmentHeader};
-use crate::sink::spool::scan::{ReadAt, records_at};
+use crate::sink::spool::scan::{ReadAt, WholeRecord, record_at, records_at};
 
 /// A record, octet for octet.
 #[derive(Debug)]
@@ -20,16 +20,41 @@ pub(super) struct Copied {
     file: Option<(MessageFile, Opened)>,
 }
 
+/// The segment that was read last. Records that are copied one after the other mostly lie in one.
+#[derive(Default)]
+pub(super) struct LastRead(Option<(&'static str, Opened, SegmentHeader)>);
+
+impl LastRead {
+    /// The segment of a place.
+    fn segment_of(&mut self, files: &dyn Files, place: Place) -> io::Result<(&Opened, &SegmentHeader)> {
+        let is_of_place = |(directory, _, header): &(&str, Opened, SegmentHeader)| {
+            *directory == place.directory() && header.sequence == place.cursor().sequence
+        };
+        let opened = if let Some(last) = self.0.take().filter(is_of_place) {
+            last
+        } else {
+            let (segment, header) = open(files, place)?;
+            (place.directory(), segment, header)
+        };
+        let (_, segment, header) = self.0.insert(opened);
+        Ok((segment, header))
+    }
+}
+
 impl Copied {
     /// Reads the record at a place; its checksums are right. The file of a large message is opened, and read
     /// through where it will be copied. An error of kind `InvalidData` or `NotFound` where the record is not
     /// what it was.
-    pub(super) fn load(files: &dyn Files, place: Place, links: bool) -> io::Result<Self> {
-        let (segment, record) = find(files, place)?;
-        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {what}"));
-        let bytes = |count: u64| usize::try_from(count).map_err(io::Error::other);
-        let envelope = segment.read_exact_at(record.envelope_start(), record.envelope_bytes as usize)?;
-        let content = segment.read_exact_at(record.content_start(), bytes(record.content_bytes)?)?;
+    pub(super) fn load(
+        files: &dyn Files,
+        last: &mut LastRead,
+        place: Place,
+        links: bool,
+    ) -> io::Result<Self> {
+        let wrong = |what: &str| wrong(place, what);
+        let (segment, header) = last.segment_of(files, place)?;
+        let record = record_at(segment, header, place.cursor().offset)?;
+        let WholeRecord { envelope, content, .. } = record.ok_or_else(|| wrong(NO_RECORD))?;
         let file = match envelope::file_of(&envelope) {
             None => None,
             Some(facts) => {
@@ -90,14 +115,25 @@ impl Copied {
 
 /// The segment of a place, and the header of the record there, whose checksums are right.
 pub(super) fn find(files: &dyn Files, place: Place) -> io::Result<(Opened, RecordHeader)> {
-    let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {what}"));
+    let (segment, header) = open(files, place)?;
+    let record = records_at(&segment, &header, place.cursor().offset, 1)?.pop();
+    Ok((segment, record.ok_or_else(|| wrong(place, NO_RECORD))?))
+}
+
+const NO_RECORD: &str = "no whole record is there";
+
+/// The segment of a place, whose header is right.
+fn open(files: &dyn Files, place: Place) -> io::Result<(Opened, SegmentHeader)> {
     let cursor = place.cursor();
     let segment = files.open(place.directory(), &cursor.segment_name())?;
     let header = segment.read_exact_at(0, 48).ok().and_then(|octets| SegmentHeader::decode(&octets));
     let header = header.filter(|header| header.sequence == cursor.sequence);
-    let header = header.ok_or_else(|| wrong("the header of its segment is damaged"))?;
-    let record = records_at(&segment, &header, cursor.offset, 1)?.pop();
-    Ok((segment, record.ok_or_else(|| wrong("no whole record is there"))?))
+    let header = header.ok_or_else(|| wrong(place, "the header of its segment is damaged"))?;
+    Ok((segment, header))
+}
+
+fn wrong(place: Place, what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {what}"))
 }
 
 fn checksum(file: &Opened) -> io::Result<u32> {

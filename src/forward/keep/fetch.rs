@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::copy::Copied;
+use super::copy::{Copied, LastRead};
 use super::files::Files;
 use super::keeper::Keeper;
 use super::place::Place;
@@ -62,7 +62,7 @@ pub fn record(files: &dyn Files, place: Place) -> io::Result<(StoredEnvelope, Ve
 
 /// Its file is read once, and held against its checksum then.
 fn load(files: &dyn Files, place: Place) -> io::Result<Copied> {
-    Copied::load(files, place, true)
+    Copied::load(files, &mut LastRead::default(), place, true)
 }
 
 fn decoded(place: Place, copied: &Copied) -> io::Result<StoredEnvelope> {

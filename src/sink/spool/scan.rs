@@ -146,6 +146,41 @@ pub fn records_at<R: ReadAt + ?Sized>(
     Ok(records)
 }
 
+/// A record with its octets.
+#[derive(Debug)]
+pub struct WholeRecord {
+    /// Its header.
+    pub header: RecordHeader,
+    /// Its envelope.
+    pub envelope: Vec<u8>,
+    /// What of the content is in the record.
+    pub content: Vec<u8>,
+}
+
+/// The record that begins at a place, if a whole one does: read once, and in two steps.
+pub fn record_at<R: ReadAt + ?Sized>(
+    source: &R,
+    segment: &SegmentHeader,
+    at: u64,
+) -> io::Result<Option<WholeRecord>> {
+    let mut first = [0; RECORD_HEADER_BYTES];
+    let count = source.read_at(&mut first, at)?;
+    let Some(header) = frame_header(&first[..count], segment, at) else { return Ok(None) };
+    let bytes = u64::from(header.envelope_bytes).saturating_add(header.content_bytes);
+    let mut body = Vec::new();
+    body.try_reserve_exact(usize::try_from(bytes).map_err(io::Error::other)?).map_err(io::Error::other)?;
+    let mut window = Window::for_bytes(source, bytes);
+    let start = header.envelope_start();
+    if !window.walk(start, start + bytes, |octets| body.extend_from_slice(octets))? {
+        return Ok(None);
+    }
+    if crc32c::crc32c_append(body_checksum(segment.salt), &body) != header.body_crc {
+        return Ok(None);
+    }
+    let content = body.split_off(header.envelope_bytes as usize);
+    Ok(Some(WholeRecord { header, envelope: body, content }))
+}
+
 /// The header of a frame, if one is at `at`: also the place of its batch must be one where a batch can begin.
 fn frame_header(octets: &[u8], segment: &SegmentHeader, at: u64) -> Option<RecordHeader> {
     RecordHeader::decode(octets, segment, at).filter(|record| {
