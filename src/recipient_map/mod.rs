@@ -25,7 +25,9 @@ use self::socketmap::MapAsker;
 use crate::config::forward::HopTls;
 use crate::config::{MapAddress, RecipientMap};
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
-use crate::handoff::recipient_map::{MapAnswer, MapInquiry};
+use crate::handoff::message::Origin;
+use crate::handoff::recipient_map::{Found, MapAnswer, MapInquiry};
+use crate::mail::envelope::Mailbox;
 use crate::sink::Report;
 use crate::tls::as_client::{AUTHORITIES, TlsSettings};
 
@@ -65,6 +67,28 @@ impl Asked {
     pub fn minds_spelling(&self) -> bool {
         matches!(self.map, RecipientMap::NextHops(_))
     }
+
+    fn asker<'a>(&'a self, report: &'a dyn Report) -> Box<dyn Asker + 'a> {
+        match &self.map {
+            RecipientMap::Socketmap(map) => Box::new(MapAsker::new(map, report)),
+            RecipientMap::NextHops(hops) => {
+                Box::new(NextHopAsker::new(hops, &self.hostname, self.tls.as_ref(), report))
+            }
+        }
+    }
+}
+
+/// Asks once, as a server does, and waits for the answer. `keys`: as a policy gives them.
+pub fn ask_by_hand(
+    asked: &Asked,
+    recipient: Mailbox<'_>,
+    keys: Vec<Box<[u8]>>,
+    report: &dyn Report,
+) -> Found {
+    let origin = Origin { shard: 0, connection: 0 };
+    let recipient = recipient.whole.into();
+    let inquiry = MapInquiry { origin, number: 0, thread: 0, recipient, keys, asked_at: Instant::now() };
+    asked.asker(report).look_up(&inquiry)
 }
 
 /// Runs until every shard has dropped its end. Each shard's own end for answers is at its number.
@@ -75,12 +99,7 @@ pub fn run(
     shards: &[Sender<MapAnswer>],
     report: &dyn Report,
 ) {
-    let mut asker: Box<dyn Asker> = match &asked.map {
-        RecipientMap::Socketmap(map) => Box::new(MapAsker::new(map, report)),
-        RecipientMap::NextHops(hops) => {
-            Box::new(NextHopAsker::new(hops, &asked.hostname, asked.tls.as_ref(), report))
-        }
-    };
+    let mut asker = asked.asker(report);
     loop {
         match inquiries.take() {
             Waiting::Item(inquiry) => {

@@ -1,16 +1,18 @@
 //! `ringmx explain`: what a client would be answered, and why: a session with the checks of the
 //! configuration, against the live DNS and the tables as they are on the disk. Nothing is sent to anybody but
-//! name servers and content filters, and nothing is stored. What only the running server knows is left out:
-//! who is connected, how often somebody came, how busy it is.
+//! name servers, those who are asked about recipients, and content filters, and nothing is stored. What only
+//! the running server knows is left out: who is connected, how often somebody came, how busy it is.
 
 mod filters;
 mod message;
+mod recipients;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::recipients::Others;
 use super::generation::table_of;
 use crate::auth::rules::AuthRules;
 use crate::config::{Config, Lists};
@@ -64,6 +66,7 @@ pub fn explain(config: &Config, lists: Lists, supposed: &Supposed, as_json: bool
         session: Session::new(Arc::new(settings), client, now),
         checks: &checks,
         dns: dns(config)?,
+        others: Others::of(config)?,
         supposed,
         replies: ReplyBuffer::new(),
         ruling: None,
@@ -121,6 +124,7 @@ struct Explanation<'a> {
     session: Session,
     checks: &'a Checks,
     dns: ByHand,
+    others: Others,
     supposed: &'a Supposed,
     replies: ReplyBuffer,
     /// What all recipients are told, once it was found out.
@@ -284,15 +288,19 @@ impl Explanation<'_> {
         }
         match self.session.judge_proposed() {
             Judgement::Known(verdict) => verdict,
-            Judgement::Asks => {
-                // Writing to a String cannot fail.
-                let _ = writeln!(
-                    self.said,
-                    "the last word has who is asked about recipients, which is not done here (the store, or what `recipients` names)"
-                );
-                Verdict::Accept
-            }
+            Judgement::Asks => self.ask_others(),
         }
+    }
+
+    /// What the proposed recipient is told, whom the policy accepts.
+    fn ask_others(&mut self) -> Verdict {
+        let Some(recipient) = self.session.proposed_recipient() else { return Verdict::TryAgain };
+        let name = String::from_utf8_lossy(recipient.whole).into_owned();
+        let (verdict, notes) = self.others.ask(recipient, &*self.session.settings().policy);
+        for text in notes {
+            self.note(&format!("recipient {name}"), &text);
+        }
+        verdict
     }
 
     fn note(&mut self, check: &str, text: &str) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::table::Key;
 use crate::handoff::channel::{MustRing, Sender};
-use crate::handoff::mailbox::{Inquiry, MailboxAnswer, Standing};
+use crate::handoff::mailbox::{Inquiry, MailboxAnswer, MailboxPath, Standing};
 use crate::handoff::message::Origin;
 use crate::limits::{INQUIRIES_AWAY_MAX, MAILBOXES_READY_MAX};
 use crate::mail::envelope::Mailbox;
@@ -69,23 +69,11 @@ impl Mailboxes {
             return Answered::Now(Verdict::Accept);
         };
         let is_fresh = |since: &Instant| now.saturating_duration_since(*since) <= READY_AGE_MAX;
-        let mut places = Vec::new();
-        let (aliased, own) = match policy.aliased(recipient) {
-            Some(targets) => (Some(targets), None),
-            None => (None, Some(recipient)),
+        let Places { mut places, of_alias } = match places_of(&**naming, recipient, by_domain, policy) {
+            Ok(places) => places,
+            Err(verdict) => return Answered::Now(verdict),
         };
-        let of_alias = aliased.is_some();
-        for mailbox in aliased.into_iter().flatten().chain(own) {
-            let is_named = |mailbox: Mailbox<'_>| {
-                if by_domain { policy.is_named_without_map(mailbox) } else { policy.is_named(mailbox) }
-            };
-            let Some(place) = naming.place(mailbox, &is_named) else {
-                return Answered::Now(if of_alias { Verdict::TryAgain } else { Verdict::Unstorable });
-            };
-            if !self.ready.get(&place.name).is_some_and(is_fresh) {
-                places.push(place);
-            }
-        }
+        places.retain(|place| !self.ready.get(&place.name).is_some_and(is_fresh));
         if places.is_empty() {
             return Answered::Now(Verdict::Accept);
         }
@@ -115,11 +103,7 @@ impl Mailboxes {
             }
             self.ready.extend(inquiry.places.into_iter().map(|place| (place.name, now)));
         }
-        let verdict = match verdict_of(standing) {
-            // Its operator names somebody who is not there: others need not lose their mail over that.
-            Verdict::UnknownRecipient if inquiry.of_alias => Verdict::TryAgain,
-            verdict => verdict,
-        };
+        let verdict = verdict_of(standing, inquiry.of_alias);
         (Key::from_word(inquiry.origin.connection), inquiry.number, verdict)
     }
 
@@ -129,10 +113,45 @@ impl Mailboxes {
     }
 }
 
-/// What a recipient is told whose mailbox was found so.
-pub fn verdict_of(standing: Standing) -> Verdict {
+/// The places of a recipient in the store.
+#[derive(Debug)]
+pub struct Places {
+    /// One, or those of an alias.
+    pub places: Vec<MailboxPath>,
+    /// Whether they are those of an alias.
+    pub of_alias: bool,
+}
+
+/// Names the places of a recipient, or of all that it stands for. `by_domain`: a map has only its domain.
+///
+/// # Errors
+/// What it is told, because there can be no such place.
+pub fn places_of(
+    naming: &dyn Naming,
+    recipient: Mailbox<'_>,
+    by_domain: bool,
+    policy: &dyn Policy,
+) -> Result<Places, Verdict> {
+    let (aliased, own) = match policy.aliased(recipient) {
+        Some(targets) => (Some(targets), None),
+        None => (None, Some(recipient)),
+    };
+    let of_alias = aliased.is_some();
+    let is_named = |mailbox: Mailbox<'_>| {
+        if by_domain { policy.is_named_without_map(mailbox) } else { policy.is_named(mailbox) }
+    };
+    let all = aliased.into_iter().flatten().chain(own);
+    let places: Option<Vec<_>> = all.map(|mailbox| naming.place(mailbox, &is_named)).collect();
+    let places = places.ok_or(if of_alias { Verdict::TryAgain } else { Verdict::Unstorable })?;
+    Ok(Places { places, of_alias })
+}
+
+/// What a recipient is told whose mailbox was found so, or of an alias the worst of them.
+pub fn verdict_of(standing: Standing, of_alias: bool) -> Verdict {
     match standing {
         Standing::Ready => Verdict::Accept,
+        // Its operator names somebody who is not there: others need not lose their mail over that.
+        Standing::Unknown if of_alias => Verdict::TryAgain,
         Standing::Unknown => Verdict::UnknownRecipient,
         Standing::Full => Verdict::MailboxFull,
         Standing::Trouble => Verdict::TryAgain,

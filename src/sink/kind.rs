@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::mailbox::Mailboxes;
 use super::opening::{Examined, OpenError, Opened, Surroundings};
 use super::root::Owner;
 
@@ -26,6 +27,12 @@ pub(super) trait Kind {
 
     /// Looks whether it can be opened, and changes nothing.
     fn examine(&self, _examined: &mut Examined) {}
+
+    /// Who is asked about recipients, of a store that another process may have opened: it is looked into, and
+    /// nothing is changed. `None` where all recipients have one place.
+    fn look_into(&self, _surroundings: &Surroundings) -> Result<Option<Mailboxes>, OpenError> {
+        Ok(None)
+    }
 
     /// `None` where recipients have no places of their own.
     fn unnameable(&self, _case_sensitive: bool) -> Option<Unnameable> {

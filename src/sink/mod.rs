@@ -75,6 +75,15 @@ pub fn unnameable(config: &config::Sink, case_sensitive: bool) -> Option<Unnamea
     kind_of(config).unnameable(case_sensitive)
 }
 
+/// Who is asked about recipients, of the store of the configured sink, whoever has it open. Changes nothing.
+/// `None` where all recipients have one place.
+pub fn look_into(
+    config: &config::Sink,
+    surroundings: &Surroundings,
+) -> Result<Option<mailbox::Mailboxes>, OpenError> {
+    kind_of(config).look_into(surroundings)
+}
+
 /// Makes the directory of a disk sink where it is missing, for the user that will open it.
 pub fn make_store(config: &config::Sink, owner: Option<Owner>) -> Result<(), OpenError> {
     kind_of(config).make_store(owner)

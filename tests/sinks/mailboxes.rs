@@ -53,7 +53,7 @@ fn keeper(opened: &mut Opened, policy: Arc<Recipients>) -> Store {
     let mut keeper = make_keeper().expect("a keeper");
     Box::new(move |recipient| {
         let place = naming.place(recipient, &|mailbox| policy.is_named(mailbox));
-        place.map_or(Verdict::Unstorable, |place| verdict_of(keeper.look(&place)))
+        place.map_or(Verdict::Unstorable, |place| verdict_of(keeper.look(&place), false))
     })
 }
 

@@ -209,3 +209,75 @@ fn another_map_needs_a_restart_and_a_file_does_not() {
     rcpt(&mut client, "anna@x.test", "250 2.1.5");
     rcpt(&mut client, "carl@x.test", "550 5.1.1");
 }
+
+/// What `ringmx explain` says of a recipient.
+pub fn explained(server: &Server, recipient: &str) -> String {
+    let words =
+        ["explain", "--client", "192.0.2.1", "--from", "a@client.test", "--rcpt", recipient, "--config"];
+    let out = std::process::Command::new(support::server::program())
+        .args(words)
+        .arg(server.folder().join("ringmx.toml"))
+        .output()
+        .expect("ringmx runs");
+    let text = String::from_utf8(out.stdout).expect("UTF-8");
+    assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    text
+}
+
+#[test]
+fn explain_asks_the_map_as_a_server_does() {
+    let world = world(&["anna@x.test"], "recipient_delimiter = \"+\"");
+    for (recipient, notes) in [
+        ("Anna+list@x.test", " has it\n"),
+        ("berta@x.test", " does not have it\n"),
+        ("postmaster@x.test", ""),
+    ] {
+        let text = explained(&world.server, recipient);
+        let mut client = begun(&world.server);
+        client.send(format!("RCPT TO:<{recipient}>\r\n").as_bytes());
+        let reply = client.reply();
+        assert!(text.contains(&format!("  S: {}\n", reply.trim_end())), "{reply}{text}");
+        let asked = text.lines().find(|line| line.starts_with("recipient "));
+        assert_eq!(asked.is_some(), !notes.is_empty(), "{text}");
+        assert!(text.contains(notes), "{text}");
+    }
+    world.map.add("@x.test");
+    let by_domain = explained(&world.server, "carl@x.test");
+    assert!(
+        by_domain.contains(" has its domain, and not its name\n") && by_domain.contains("  S: 250 2.1.5")
+    );
+    world.map.conduct(Conduct::Says("TEMP the disk is away"));
+    let trouble = explained(&world.server, "dora@x.test");
+    assert!(trouble.contains(" gives no answer: ") && trouble.contains("the disk is away"), "{trouble}");
+    assert!(trouble.contains("  S: 451 4.3.0"), "{trouble}");
+}
+
+#[test]
+fn explain_looks_into_maildirs_and_makes_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("mail");
+    for made in ["x.test/anna/tmp", "x.test/anna/new", "x.test/anna/cur", "x.test/broken"] {
+        std::fs::create_dir_all(root.join(made)).expect("a maildir");
+    }
+    std::fs::write(root.join("x.test/broken/tmp"), "").expect("a file in the way");
+    let cpu = ringmx::config::Config::embedded_default().shards[0].cpu;
+    let server = Server::start_whole(&format!(
+        "hostname = \"mx.test\"\ndomains = [\"x.test\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"maildir\"\n\
+         path = \"{}\"\ntemplate = \"{{domain}}/{{local}}\"\n[shards]\ncpus = [{cpu}]\n",
+        root.display()
+    ));
+    for (recipient, note) in [
+        ("anna@x.test", "mailbox x.test/anna can take mail"),
+        ("berta@x.test", "mailbox x.test/berta is not there, and none is made (`create`)"),
+        ("broken@x.test", "mailbox x.test/broken cannot be used: "),
+        ("..@x.test", ""),
+    ] {
+        let text = explained(&server, recipient);
+        assert!(text.contains(note), "{note}: {text}");
+        let mut client = begun(&server);
+        client.send(format!("RCPT TO:<{recipient}>\r\n").as_bytes());
+        let reply = client.reply();
+        assert!(text.contains(&format!("  S: {}\n", reply.trim_end())), "{reply}{text}");
+    }
+    assert!(!root.join("x.test/berta").exists());
+}

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::recipients::Why;
 use crate::buffer::{MailData, Pool};
 use crate::config::Config;
 use crate::handoff::message::{LogFacts, Message, Origin, Progress};
@@ -15,7 +16,6 @@ use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::queue_id::QueueId;
 use crate::sink::Report;
-use crate::sink::Site;
 use crate::smtp::trace::{self, Beginning};
 use crate::station;
 
@@ -43,16 +43,6 @@ pub(super) struct Shown<'a> {
     pub(super) octets: &'a [u8],
 }
 
-/// Why a filter said nothing.
-#[derive(Default)]
-struct Why(Mutex<String>);
-
-impl Report for Why {
-    fn machine_error(&self, _: &str, _: Site<'_>, error: &io::Error) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
-    }
-}
-
 /// Asks all filters of the configuration, in their order, until one of them keeps the message.
 pub(super) fn ask(config: &Config, shown: &Shown<'_>) -> Result<Filtered, String> {
     let failed = |error: io::Error| format!("asking the filters: {error}");
@@ -65,8 +55,7 @@ pub(super) fn ask(config: &Config, shown: &Shown<'_>) -> Result<Filtered, String
         let note = match (passage, message.log.filters.last()) {
             (None, _) => "is not asked about this message (skip, bytes_max)".to_owned(),
             (Some(Passage::Unanswered), _) => {
-                let why = std::mem::take(&mut *why.0.lock().unwrap_or_else(PoisonError::into_inner));
-                format!("gives no answer: {why}")
+                format!("gives no answer: {}", why.take())
             }
             (Some(_), Some(found)) => found.strip_prefix(name).unwrap_or(found).trim_start().to_owned(),
             (Some(_), None) => "passes it".to_owned(),

@@ -21,7 +21,9 @@ mod stages;
 mod store;
 mod troubles;
 
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -82,6 +84,10 @@ impl Kind for config::Maildir {
         if let Err(why) = permission {
             examined.error("group", why);
         }
+    }
+
+    fn look_into(&self, surroundings: &Surroundings) -> Result<Option<Mailboxes>, OpenError> {
+        look_into(self, surroundings)
     }
 
     fn unnameable(&self, case_sensitive: bool) -> Option<Unnameable> {
@@ -188,10 +194,33 @@ fn watch_mailboxes(settings: &MaildirSettings, root: &Arc<Root>) -> Result<Optio
     }
 }
 
+/// Who is asked about recipients, without the lock of the store.
+fn look_into(config: &config::Maildir, surroundings: &Surroundings) -> Result<Option<Mailboxes>, OpenError> {
+    let config::Maildir { path, template, create, line_endings, sync, .. } = config;
+    let settings = MaildirSettings::new(path, template, *create, *line_endings, surroundings.clone())?;
+    if settings.template.depth() == 0 {
+        return Ok(None);
+    }
+    let refused = |error: &io::Error| OpenError {
+        what: "look into the store",
+        site: path.display().to_string(),
+        why: explained(error).to_string(),
+        cure: "start the server once, or do this as its user",
+    };
+    let open = || -> io::Result<OwnedFd> { Ok(File::open(path)?.into()) };
+    let root = open().map_err(|error| refused(&error))?;
+    let commit = file_system::choose(*sync, path, open().map_err(|error| refused(&error))?)?;
+    let one_file_system = commit != Commit::File;
+    let naming = Arc::new(settings.clone());
+    let make_keeper: MakeKeeper =
+        Box::new(move || Ok(Box::new(MaildirKeeper::new(root, settings, one_file_system))));
+    Ok(Some(Mailboxes { naming, make_keeper }))
+}
+
 /// Why files cannot become durable as configured where this directory is, the root or the one that it would
 /// be made in. None where they can.
 fn cannot_commit(path: &Path, directory: &Path, sync: Option<MaildirSync>) -> Option<String> {
-    let directory = std::fs::File::open(directory).ok()?;
+    let directory = File::open(directory).ok()?;
     file_system::choose(sync, path, directory).err().map(|error| error.to_string())
 }
 
