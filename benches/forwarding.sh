@@ -3,7 +3,7 @@
 # receiver before it ("near") has a spool and core 0. Everything lies below $work, which is removed at the end with all that runs.
 . benches/ready.sh
 [ "$(nproc)" -ge 2 ] || { echo "two cores are needed" >&2; exit 1; }
-ringmx=target/release/ringmx loadgen=target/release/loadgen
+ringmx=${RINGMX:-target/release/ringmx} loadgen=${LOADGEN:-target/release/loadgen}
 [ -x $ringmx ] && [ -x $loadgen ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/forward.XXXXXX") near='' far='' forwarder=''
 # What runs besides and has to end.

@@ -103,7 +103,8 @@ pub enum Command {
     #[command(subcommand)]
     Recipients(RecipientsCommand),
     /// Say what a client would be answered, and why, check by check: by the configuration, against the live
-    /// DNS and the tables on the disk. Changes nothing, and sends nothing but questions to name servers.
+    /// DNS and the tables on the disk. Changes nothing, and sends nothing but questions: to name servers, to
+    /// whom it asks about recipients, and with a message to filters.
     Explain(ExplainCommand),
     /// Read a spool, beside a running receiver or without.
     #[command(subcommand)]

@@ -139,7 +139,8 @@ fn signals_of_forwarder() -> Roff {
                 "Stop in order: messages on connections have 10 s in all to be answered, and what became of them is \
                  noted. The second one ends the process at once; what was not noted is delivered again, nothing is lost.",
             ),
-            ("SIGHUP, SIGUSR1", "Nothing: changed keys need a restart, and the log is standard error."),
+            ("SIGHUP", "Read the configuration again; what needs a restart is told in the log."),
+            ("SIGUSR1", "Nothing: the log is standard error."),
         ],
     )
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
+use crate::config::sink::kinds;
 use crate::limits::{KERNEL_LEAST, KERNEL_OF_BATCH_WAIT};
 use crate::smtp::extension::KEYWORDS;
 
@@ -17,6 +18,8 @@ pub(super) fn long() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
         let keywords: Vec<&str> = KEYWORDS.iter().map(|(_, keyword)| *keyword).collect();
+        let is_built = |kind: &&str| *kind != "nats" || cfg!(feature = "nats");
+        let sinks: Vec<&str> = kinds().filter(is_built).collect();
         let mut text = short().to_owned();
         for (name, value) in [
             (
@@ -25,7 +28,7 @@ pub(super) fn long() -> &'static str {
             ),
             ("SMTP", keywords.join(" ")),
             ("TLS", "1.2 1.3, by rustls and aws-lc-rs".to_owned()),
-            ("sinks", "maildir spool stdout discard".to_owned()),
+            ("sinks", sinks.join(" ")),
             ("fronts", "PROXY protocol 1 and 2, XCLIENT".to_owned()),
             (
                 "build",

@@ -51,7 +51,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Gate {
                 ("reject", Pipelining::Reject),
                 ("tolerate", Pipelining::Tolerate),
             ],
-            "Input before a reply that ends a command group (RFC 2920 §3.1): 554 and close behind DATA and the session's first EHLO or HELO, everywhere, or nowhere.",
+            "Input before a reply that ends a command group (RFC 2920 §3.1): 554 and close after DATA and the session's first EHLO or HELO, everywhere, or nowhere.",
         ),
     }
 }

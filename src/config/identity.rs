@@ -49,7 +49,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
             example: "\"mx1.example.org\"",
             default: "the system's host name, or \"localhost\"",
         },
-        "The name in the greeting, in EHLO replies and behind `by` in Received: (RFC 5321 §2.3.5).",
+        "The name in the greeting, in EHLO replies and after `by` in Received: (RFC 5321 §2.3.5).",
         names::domain,
     );
     let domains = domains(root);
@@ -221,7 +221,7 @@ fn recipient_delimiter(root: &mut Section<'_>) -> Delimiters {
         "recipient_delimiter",
         "string of ASCII punctuation, may be empty",
         Fallback::Value("\"\"".to_owned()),
-        "Octets of which any sets a tag of a local-part off: with \"+\" anna+lists is anna where nobody of the whole name is listed.",
+        "Each of these octets begins a tag of a local-part: with \"+\" anna+lists is anna where nobody of the whole name is listed.",
         |text| match Delimiters::new(text.as_bytes()) {
             Some(delimiters) => Ok(delimiters),
             None => Err(format!(

@@ -104,7 +104,7 @@ fn listener(
         "address",
         "IP address and port",
         Fallback::Required { example: "\"127.0.0.1:2525\"" },
-        "Where to listen; \"[::]:25\" is port 25 of every address, IPv4 included; a listener on an IPv4 address of it has the clients of that.",
+        "Where to listen; \"[::]:25\" is port 25 of every address, IPv4 included; a listener on an IPv4 address of it serves the clients of that address.",
         |text| {
             let address: SocketAddr = text.parse().map_err(|_| {
                 format!("{text:?} is not an IP address and a port, such as \"[::]:25\" or \"192.0.2.1:25\"")

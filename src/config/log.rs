@@ -74,7 +74,7 @@ pub(super) fn read(mut section: Section<'_>) -> Log {
             "session_lines_max",
             LOG_SESSION_LINES_DEFAULT,
             1..=1_000_000,
-            "Lines a second and shard of sessions without an accepted message, a client an eighth; others are counted.",
+            "Lines a second and shard of sessions without an accepted message, of which one client has an eighth at most; others are counted.",
         ),
         messages: section.boolean("messages", true, "One line a message."),
         refusals: section.boolean("refusals", true, "One line a refusal, at most 20 a session and within session_lines_max; others are counted."),

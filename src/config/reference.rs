@@ -22,9 +22,10 @@ const DOCUMENT_HEAD: &str = "\
 
 For operators. `ringmx serve FILE` reads one TOML file; without one it listens on 127.0.0.1:2525 and stores
 into one maildir, `ringmx-data`. `--config FILE` and `-c FILE` name the file as well. `ringmx check FILE`
-names every problem with its line and changes nothing: those of the file, of the files that it names, of the
-store. `serve` tells the same when it starts. A key that ringmx does not know stops the start. There are no
-settings from the environment.
+names every problem of the file, of the files that it names, and of the store, with its line, and changes
+nothing. `serve` tells the same when it starts. A key that ringmx does not know stops the start. There are no
+settings from the environment. A *shard* is one thread of the server, on a core of its own, with its own
+connections.
 
 - A listener on an address beyond loopback needs `domains`: ringmx is never an open sink by accident.
 - Port 0 lets the system choose a free port. It is meant for tests.

@@ -82,7 +82,7 @@ bare_lf = "normalize"
 
 [[sink]]
 kind = "spool"
-path = "/var/spool/ringmx"
+path = "/var/lib/ringmx/spool"
 workers = 1
 
 [shards]
@@ -114,7 +114,7 @@ format = "json"
     assert_eq!(config.listeners[0].bare_lf, BareLineEnd::Normalize);
     assert_eq!(config.listeners[0].bare_cr, BareLineEnd::Reject);
     let spool = matches!(&config.sink.kind, SinkKind::Spool(config::Spool { path, segment_bytes: 67_108_864, direct_writes: true })
-        if path == Path::new("/var/spool/ringmx"));
+        if path == Path::new("/var/lib/ringmx/spool"));
     assert!(spool, "{:?}", config.sink);
     assert_eq!((config.shards[0].cpu, config.shards[0].connections_max), (cpu, 5000));
     assert!(config.shards[1..].iter().all(|shard| shard.connections_max == 20_000));

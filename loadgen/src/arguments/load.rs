@@ -38,7 +38,8 @@ pub struct LoadArguments {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Load")]
     pub messages: Option<u64>,
 
-    /// Begin no message after this time; with --messages, whichever comes first [default: 10min]
+    /// Begin no message after this time; with --messages, whichever comes first [default: 10min, or 10s where
+    /// no scenario sends mail]
     #[arg(short, long, value_name = "TIME", value_parser = positive_time, help_heading = "Load")]
     pub duration: Option<Duration>,
 

@@ -209,7 +209,7 @@ fn one(mut section: Section<'_>, identity: &Identity, has_auth: bool) -> (Sink, 
         "kind",
         &ROWS.each_ref().map(|row| (row.word, row)),
         Fallback::Required { example: "\"maildir\"" },
-        "What it is. maildir and spool are durable; stdout and discard promise nothing. With `forward` a message is handed to its next hop (`[[forward]]`) before its client is answered, and a spool has what that does not come to. With `nats` a JetStream stream of a cluster has the mail, and 250 comes after its acknowledgement.",
+        "What it is. maildir and spool are durable; stdout and discard promise nothing. With `forward` a message is handed to its next hop (`[[forward]]`) before its client is answered, and a spool has what the next hop neither takes nor refuses at once. With `nats` a JetStream stream of a cluster has the mail, and 250 comes after its acknowledgement.",
     );
     let path = section.path(
         "path",

@@ -222,7 +222,7 @@ fn read_secrets(section: &mut Section<'_>) -> Secrets {
     );
     let tls_ca = section.path(
         "tls_ca",
-        Fallback::Computed { example: "\"ca.pem\"", default: "those whom the system trusts" },
+        Fallback::Computed { example: "\"ca.pem\"", default: "the authorities that the system trusts" },
         "Nats: a file of the certificates that vouch for the servers. The name that they have to have is their IP address.",
     );
     let certificate = section.path(
