@@ -20,7 +20,7 @@ use crate::sink::{Report, Site};
 const GATHER: Duration = Duration::from_millis(20);
 
 /// So many are not waited for any more.
-const CHANGES_MAX: usize = 1000;
+pub const CHANGES_MAX: usize = 1000;
 
 /// How often `consumed` is moved, and the places of messages are tidied.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
@@ -41,6 +41,16 @@ pub enum Letter {
     Suspend(u64, Vec<Suspended>),
     /// Nothing names a message by this place any more, from which it was moved.
     Confirm(Place),
+}
+
+impl Letter {
+    /// Whether somebody waits for the answer, and not only for its being durable.
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            Self::Fetch(..) | Self::Ask(..) | Self::Suspend(..) => true,
+            Self::Change(..) | Self::Confirm(_) => false,
+        }
+    }
 }
 
 /// What it is told.
@@ -228,7 +238,11 @@ pub fn run(
             }
         }
         let wait = if unsent.is_empty() { gathered.wait() } else { Duration::from_millis(1) };
-        consumer.sleep(Some(wait), || letters.is_empty());
+        if gathered.since.is_some() {
+            consumer.doze(wait);
+        } else {
+            consumer.sleep(Some(wait), || letters.is_empty());
+        }
     }
     if let Err(error) = keeper.publish() {
         report.machine_error("say how far the spool is delivered", Site::Named("consumed"), &error);

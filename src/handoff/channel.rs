@@ -104,6 +104,12 @@ impl Consumer {
         }
     }
 
+    /// Sleeps for this time, whatever is sent meanwhile, so that it is taken all at once: only
+    /// [`Sender::ring`] ends it early. For a thread without a ring.
+    pub fn doze(&self, wait: Duration) {
+        self.sleeper.bell.sleep(Some(wait));
+    }
+
     /// What is rung, for a consumer that sleeps in its ring.
     pub fn bell(&self) -> &Doorbell {
         &self.sleeper.bell
@@ -149,7 +155,7 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Wakes the consumer by a system call.
+    /// Wakes the consumer by a system call, also one that dozes.
     pub fn ring(&self) {
         self.sleeper.bell.ring();
     }

@@ -321,8 +321,10 @@ mod x86 {
         #[test]
         fn all_ways_make_the_same_marks() {
             let mut block = [b'x'; BLOCK];
-            for at in 0..BLOCK {
-                for octet in 0..=u8::MAX {
+            // Under Miri each is thousands of times slower.
+            let (step, octets) = if cfg!(miri) { (21, 0..=b'/') } else { (1, 0..=u8::MAX) };
+            for at in (0..BLOCK).step_by(step) {
+                for octet in octets.clone() {
                     block[at] = octet;
                     for wanted in *b"\r\n.\x00" {
                         let expected = mark_portable(&block, |octet| octet == wanted);

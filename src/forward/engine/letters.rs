@@ -9,7 +9,7 @@ use super::hand::{Arrived, Fetch, InHand, Kind, Mail, Pending, Refused, key_of, 
 use super::notices::Ended;
 use crate::forward::keep::{self, Change, Fetched, Place, Recipients, Wait, Why};
 use crate::forward::notice::WAITED_TOO_LONG;
-use crate::forward::office::{Answer, Letter};
+use crate::forward::office::{Answer, CHANGES_MAX, Letter};
 use crate::forward::reading::Read;
 use crate::forward::schedule::{self, Admission, Deferred, Delivery, DestinationId, Fresh};
 use crate::ring::Ring;
@@ -174,19 +174,22 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    /// Hands over what the office has room for.
+    /// Hands over what the office has room for. It is woken where it sleeps; while it gathers changes only
+    /// for what somebody waits for, or when it can gather no more.
     pub(super) fn tell_office(&mut self) {
-        let mut has_sent = false;
+        let mut rings = false;
         while let Some(letter) = self.unsent.pop_front() {
+            let is_urgent = letter.is_urgent();
             match self.ends.letters.try_send(letter) {
-                Ok(_) => has_sent = true,
+                Ok(must_ring) => rings |= is_urgent || must_ring.is_some(),
                 Err(letter) => {
                     self.unsent.push_front(letter);
+                    rings = true;
                     break;
                 }
             }
         }
-        if has_sent {
+        if rings || self.ends.letters.len() >= CHANGES_MAX {
             self.ends.letters.ring();
         }
     }
