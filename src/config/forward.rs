@@ -57,6 +57,20 @@ pub struct Route {
     pub connections_max: usize,
 }
 
+impl Route {
+    /// All mail goes to this next hop; the rest is as in a table that says no more.
+    pub fn all_to(hop: NextHop) -> Self {
+        Self {
+            domains: Vec::new(),
+            to: vec![hop],
+            balance: Balance::First,
+            tls: HopTls::Offered,
+            tells_client: false,
+            connections_max: CONNECTIONS_DEFAULT,
+        }
+    }
+}
+
 /// Which next hop of a route is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Balance {
@@ -265,14 +279,7 @@ fn rules_without_session(section: &mut Section<'_>, to: &[To]) {
 /// The route of all mail to the stream of the sink.
 fn to_stream_of_sink(nats: &Nats) -> Option<Route> {
     let place = HopPlace::Stream(nats.servers.first()?.clone(), nats.stream.clone());
-    Some(Route {
-        domains: Vec::new(),
-        to: vec![NextHop { protocol: HopProtocol::Smtp, place }],
-        balance: Balance::First,
-        tls: HopTls::Offered,
-        tells_client: false,
-        connections_max: CONNECTIONS_DEFAULT,
-    })
+    Some(Route::all_to(NextHop { protocol: HopProtocol::Smtp, place }))
 }
 
 /// The route of a table; by MX one for each of its domains.
@@ -471,11 +478,7 @@ mod tests {
     fn a_route_takes_all_of_a_pattern_or_not() {
         let route = |domains: &[&str]| Route {
             domains: domains.iter().map(|text| names::pattern(text).expect("a pattern")).collect(),
-            to: Vec::new(),
-            balance: Balance::First,
-            tls: HopTls::Off,
-            tells_client: false,
-            connections_max: 1,
+            ..Route::all_to(NextHop { protocol: HopProtocol::Smtp, place: HopPlace::Unix("/a".into()) })
         };
         let mut forward = Forward {
             routes: vec![route(&["x.test", "*.y.test"]), route(&["a.y.test", "z.test"])],

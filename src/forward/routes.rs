@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::keep::{DESTINATION_BYTES_MAX, NOTICES, Recipients};
 use super::schedule::DestinationId;
-use crate::config::forward::{Balance, Forward, HopTls, Route};
+use crate::config::forward::{Forward, Route};
 use crate::mail::envelope::Envelope;
 
 /// Connections to the server that takes notices, of which there are few.
@@ -49,15 +49,8 @@ impl Routes {
             routes.add(name, route.clone());
         }
         if let Some(via) = &forward.queue.dsn_via {
-            let route = Route {
-                domains: Vec::new(),
-                to: vec![via.clone()],
-                balance: Balance::First,
-                tls: HopTls::Offered,
-                tells_client: false,
-                connections_max: NOTICE_CONNECTIONS_MAX,
-            };
-            routes.add(NOTICES.into(), route);
+            let route = Route::all_to(via.clone());
+            routes.add(NOTICES.into(), Route { connections_max: NOTICE_CONNECTIONS_MAX, ..route });
         }
         routes
     }
@@ -165,6 +158,7 @@ fn name_of(route: &Route, is_taken: impl Fn(&str) -> bool) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::forward::{HopPlace, HopProtocol, NextHop};
     use crate::mail::domain::DomainPattern;
 
     #[test]
@@ -177,11 +171,7 @@ mod tests {
                     None => DomainPattern::Exact((*text).to_owned()),
                 })
                 .collect(),
-            to: Vec::new(),
-            balance: Balance::First,
-            tls: HopTls::Off,
-            tells_client: false,
-            connections_max: 1,
+            ..Route::all_to(NextHop { protocol: HopProtocol::Smtp, place: HopPlace::Unix("/a".into()) })
         };
         let parts: [&[&str]; 6] =
             [&["x.test", "*.y.test"], &["a.y.test", "z.test"], &["x.test"], &["*.z.test"], &[], &["w.test"]];
