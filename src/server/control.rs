@@ -63,7 +63,7 @@ impl Control {
         let result = self.wait(&mut forwarded_by, log);
         // It has as long as all else here. What is stored meanwhile goes on after the next start.
         forwarded_by.begin_end();
-        self.reloader.stop();
+        self.reloader.stop(log);
         // Whoever asks from now on is told of the stop.
         self.requests = never();
         report::stopping(result.is_ok(), &self.registry, log);

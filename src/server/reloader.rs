@@ -136,8 +136,18 @@ enum Denied {
 /// How far the reload under way is.
 enum State {
     Idle,
-    Reading { askers: Vec<Asker>, what: What, done: Receiver<Result<Prepared, Refused>> },
-    Taking { askers: Vec<Asker>, text: String, services: Vec<Arc<Service>>, until: Instant },
+    Reading {
+        askers: Vec<Asker>,
+        what: What,
+        done: Receiver<Result<Prepared, Refused>>,
+    },
+    Taking {
+        askers: Vec<Asker>,
+        text: String,
+        news: report::Reloaded,
+        services: Vec<Arc<Service>>,
+        until: Instant,
+    },
 }
 
 /// Carries reloads out.
@@ -273,11 +283,12 @@ impl Reloader {
 
     /// The server stops: whoever waits is told so. What shards were ordered, and their channels had no room
     /// for, is void.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(&mut self, log: &mut Log) {
         let under_way = match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => Vec::new(),
             State::Reading { askers, .. } => askers,
-            State::Taking { askers, text, .. } => {
+            State::Taking { askers, text, news, .. } => {
+                news.tell(log);
                 let answer = Answer { is_good: true, text: text + "the server is stopping\n" };
                 for asker in askers {
                     asker.tell(&answer);
@@ -356,7 +367,8 @@ impl Reloader {
     /// From here on nothing fails: each shard is ordered its own service.
     fn begin_generation(&mut self, prepared: Prepared, askers: Vec<Asker>, what: What, log: &mut Log) {
         let by = askers.first().map_or("signal", Asker::name);
-        report::reloaded(&prepared, by, log);
+        report::prepared(&prepared, log);
+        let news = report::Reloaded::of(&prepared, by);
         let text = report::reload_answer(&prepared);
         let Prepared { generation, bound, certificates, seen, .. } = prepared;
         if let Some(seen) = seen {
@@ -378,15 +390,17 @@ impl Reloader {
         }
         self.generations.begin(generation);
         let until = Instant::now() + RELOAD_TAKE_WAIT;
-        self.state = State::Taking { askers, text, services, until };
+        self.state = State::Taking { askers, text, news, services, until };
     }
 
     fn end_taking(&mut self, log: &mut Log) {
-        let State::Taking { askers, mut text, services, .. } =
+        let State::Taking { askers, mut text, news, services, .. } =
             std::mem::replace(&mut self.state, State::Idle)
         else {
             return;
         };
+        // Not before: who reads it may connect at once, and is not served by the generation before.
+        news.tell(log);
         for (number, _) in services.iter().enumerate().filter(|(_, service)| !service.is_taken()) {
             let line =
                 format!("shard {number} stands still and has not taken it over yet; it does when it goes on");

@@ -102,22 +102,51 @@ pub(super) fn forwarded(unanswered: usize, log: &mut Log) {
     log.flush();
 }
 
-/// A reload begins a generation.
-pub(super) fn reloaded(prepared: &Prepared, by: &'static str, log: &mut Log) {
-    let Prepared { generation, warnings: found, notes: said, needs_restart, begun, .. } = prepared;
+/// A reload that begins a generation, to be told of when shards serve by it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reloaded {
+    generation: u64,
+    by: &'static str,
+    listeners: usize,
+    /// Recipients that are named; none where nobody is.
+    listed: Option<usize>,
+    took_ms: u64,
+}
+
+impl Reloaded {
+    /// This one, which was asked for in this way.
+    pub(super) fn of(prepared: &Prepared, by: &'static str) -> Self {
+        let Prepared { generation, begun, .. } = prepared;
+        Self {
+            generation: generation.number,
+            by,
+            listeners: generation.places.len(),
+            listed: generation.table.count(),
+            took_ms: millis(*begun),
+        }
+    }
+
+    /// Tells of it.
+    pub(super) fn tell(self, log: &mut Log) {
+        let mut record = log
+            .record(&events::RELOADED, SystemTime::now())
+            .number("generation", self.generation)
+            .plain("by", self.by)
+            .number("listeners", self.listeners as u64);
+        if let Some(count) = self.listed {
+            record = record.number("listed", count as u64);
+        }
+        record.number("took_ms", self.took_ms).end();
+        log.flush();
+    }
+}
+
+/// What was found while a new generation was prepared.
+pub(super) fn prepared(prepared: &Prepared, log: &mut Log) {
+    let Prepared { warnings: found, notes: said, needs_restart, .. } = prepared;
     warnings(found, log);
     notes(said, log);
     tell_needs(needs_restart, log);
-    let mut record = log
-        .record(&events::RELOADED, SystemTime::now())
-        .number("generation", generation.number)
-        .plain("by", by)
-        .number("listeners", generation.places.len() as u64);
-    if let Some(count) = generation.table.count() {
-        record = record.number("listed", count as u64);
-    }
-    record.number("took_ms", millis(*begun)).end();
-    log.flush();
 }
 
 /// What whoever asked for a reload is told.
