@@ -51,6 +51,7 @@ impl AsFd for Doorbell {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handoff::channel::Consumer;
     use std::sync::Arc;
     use std::time::Instant;
 
@@ -63,6 +64,22 @@ mod tests {
         bell.sleep(Some(Duration::from_mins(1)));
         assert!(start.elapsed() < Duration::from_secs(50));
         thread.join().expect("the ringer");
+    }
+
+    #[test]
+    fn who_dozes_is_woken_by_a_ring_and_not_by_what_is_sent() {
+        let consumer = Consumer::new().expect("eventfd");
+        let (sender, receiver) = consumer.channel(2);
+        let thread = std::thread::spawn(move || {
+            let rings = [1, 2].map(|item| sender.try_send(item).expect("room"));
+            sender.ring();
+            rings
+        });
+        let start = Instant::now();
+        consumer.doze(Duration::from_mins(1));
+        assert!(start.elapsed() < Duration::from_secs(50));
+        assert_eq!(thread.join().expect("the sender"), [None, None], "nobody has to be rung");
+        assert_eq!((receiver.next(), receiver.next()), (Some(1), Some(2)));
     }
 
     #[test]

@@ -63,12 +63,17 @@ impl Provision {
             self.used_max = 0;
             self.turns = 0;
         }
-        let least = if waiting < WAITING_MAX { PUBLISHED_MIN } else { PUBLISHED_WHILE_FULL };
-        let target = self.target.saturating_sub(waiting).max(least);
-        while ring.provided() < target {
+        let wanted = self.wanted(waiting);
+        while ring.provided() < wanted {
             let Some(buffer) = pool.take() else { break };
             ring.provide(buffer);
         }
+    }
+
+    /// Buffers to be published while so many events wait.
+    fn wanted(&self, waiting: usize) -> usize {
+        let least = if waiting < WAITING_MAX { PUBLISHED_MIN } else { PUBLISHED_WHILE_FULL };
+        self.target.saturating_sub(waiting).max(least)
     }
 
     /// A receive found no published buffer. `streams`: more than one is wanted there.
@@ -76,5 +81,17 @@ impl Provision {
         if !streams || self.target < PUBLISHED_FOR_STREAMS_MAX {
             self.stalls += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_waits_the_less_is_taken_in() {
+        let provision = Provision { target: 200, ..Provision::new() };
+        let wanted = [0, 100, 190, WAITING_MAX - 1, WAITING_MAX, 10_000].map(|count| provision.wanted(count));
+        assert_eq!(wanted, [200, 100, 32, 32, 8, 8]);
     }
 }

@@ -11,10 +11,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ringmx::limits::RELOAD_TAKE_WAIT;
 use ringmx::shard::listener::DRAIN_WAIT;
 use ringmx::tls::self_signed;
 use rustix::process::Signal;
 use support::client::Client;
+use support::held_thread::HeldThread;
 use support::load::{loadgen, verify, wait_for_load};
 use support::secure::{behind_starttls, command};
 use support::server::{Server, program};
@@ -53,6 +55,23 @@ fn rcpt(client: &mut Client, recipient: &str) -> String {
     let reply = client.reply();
     client.command("RSET", "250");
     reply
+}
+
+/// Who reads the line in the log may connect at once.
+#[test]
+fn a_reload_is_told_in_the_log_when_shards_serve_by_it() {
+    let server = server();
+    write(&server, "recipients", "berta@x.example\n");
+    let held = match HeldThread::hold(server.id(), "shard-0") {
+        Ok(held) => held,
+        Err(error) => return println!("skipped: threads cannot be held here: {error}"),
+    };
+    let start = Instant::now();
+    let said = reload_well(&server);
+    assert!(said.contains("shard 0 stands still and has not taken it over yet"), "{said}");
+    server.wait_for_log(|line| line.contains(" reloaded ") && line.contains("generation=2"));
+    assert!(start.elapsed() >= RELOAD_TAKE_WAIT, "not before the shard was waited for");
+    drop(held);
 }
 
 #[test]

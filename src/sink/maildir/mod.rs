@@ -207,10 +207,8 @@ fn look_into(config: &config::Maildir, surroundings: &Surroundings) -> Result<Op
         why: explained(error).to_string(),
         cure: "start the server once, or do this as its user",
     };
-    let open = || -> io::Result<OwnedFd> { Ok(File::open(path)?.into()) };
-    let root = open().map_err(|error| refused(&error))?;
-    let commit = file_system::choose(*sync, path, open().map_err(|error| refused(&error))?)?;
-    let one_file_system = commit != Commit::File;
+    let root: OwnedFd = File::open(path).map_err(|error| refused(&error))?.into();
+    let one_file_system = file_system::choose(*sync, path, &root)? != Commit::File;
     let naming = Arc::new(settings.clone());
     let make_keeper: MakeKeeper =
         Box::new(move || Ok(Box::new(MaildirKeeper::new(root, settings, one_file_system))));

@@ -146,18 +146,16 @@ pub fn records_at<R: ReadAt + ?Sized>(
     Ok(records)
 }
 
-/// A record with its octets.
+/// The octets of a record.
 #[derive(Debug)]
 pub struct WholeRecord {
-    /// Its header.
-    pub header: RecordHeader,
     /// Its envelope.
     pub envelope: Vec<u8>,
     /// What of the content is in the record.
     pub content: Vec<u8>,
 }
 
-/// The record that begins at a place, if a whole one does: read once, and in two steps.
+/// The record that begins at a place, if a whole one does: its header is read, then all of it once.
 pub fn record_at<R: ReadAt + ?Sized>(
     source: &R,
     segment: &SegmentHeader,
@@ -166,19 +164,14 @@ pub fn record_at<R: ReadAt + ?Sized>(
     let mut first = [0; RECORD_HEADER_BYTES];
     let count = source.read_at(&mut first, at)?;
     let Some(header) = frame_header(&first[..count], segment, at) else { return Ok(None) };
-    let bytes = u64::from(header.envelope_bytes).saturating_add(header.content_bytes);
-    let mut body = Vec::new();
-    body.try_reserve_exact(usize::try_from(bytes).map_err(io::Error::other)?).map_err(io::Error::other)?;
-    let mut window = Window::for_bytes(source, bytes);
-    let start = header.envelope_start();
-    if !window.walk(start, start + bytes, |octets| body.extend_from_slice(octets))? {
-        return Ok(None);
-    }
-    if crc32c::crc32c_append(body_checksum(segment.salt), &body) != header.body_crc {
-        return Ok(None);
-    }
-    let content = body.split_off(header.envelope_bytes as usize);
-    Ok(Some(WholeRecord { header, envelope: body, content }))
+    let mut window = Window::for_bytes(source, header.frame_bytes);
+    let mut envelope = Vec::new();
+    let bytes = usize::try_from(header.frame_bytes).map_err(io::Error::other)?;
+    envelope.try_reserve_exact(bytes).map_err(io::Error::other)?;
+    let take = |octets: &[u8]| envelope.extend_from_slice(octets);
+    let Some(header) = whole_record_with(&mut window, segment, at, take)? else { return Ok(None) };
+    let content = envelope.split_off(header.envelope_bytes as usize);
+    Ok(Some(WholeRecord { envelope, content }))
 }
 
 /// The header of a frame, if one is at `at`: also the place of its batch must be one where a batch can begin.
@@ -228,12 +221,24 @@ fn whole_record<R: ReadAt + ?Sized>(
     segment: &SegmentHeader,
     at: u64,
 ) -> io::Result<Option<RecordHeader>> {
+    whole_record_with(window, segment, at, |_| ())
+}
+
+/// The same, and its envelope and content piece by piece. What was given is nothing where there is no record.
+fn whole_record_with<R: ReadAt + ?Sized>(
+    window: &mut Window<'_, R>,
+    segment: &SegmentHeader,
+    at: u64,
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<Option<RecordHeader>> {
     let octets = window.octets(at, RECORD_HEADER_BYTES)?;
     let Some(record) = frame_header(octets, segment, at) else { return Ok(None) };
     let mut crc = body_checksum(segment.salt);
     let body_end = record.content_start() + record.content_bytes;
-    let is_whole =
-        window.walk(record.envelope_start(), body_end, |octets| crc = crc32c::crc32c_append(crc, octets))?;
+    let is_whole = window.walk(record.envelope_start(), body_end, |octets| {
+        crc = crc32c::crc32c_append(crc, octets);
+        take(octets);
+    })?;
     Ok((is_whole && crc == record.body_crc).then_some(record))
 }
 
